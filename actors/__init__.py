@@ -1,0 +1,13 @@
+"""What runs nodes. Knows nothing of Postgres, nor of who decides what runs next.
+
+messages.py      NodeTask and NodeResult, the two messages between driver and runner
+errors.py        what may go wrong with a handler; the tree is drawn on top
+registry.py      @handler, HANDLERS, load_handlers: node type -> function, config model, needs, resources
+context.py       NodeContext (what a handler is given); Branch and Wait (what it may answer besides a value)
+expressions.py   the expressions of a config: checked when a workflow is stored, rendered before its handler is called
+config_shape.py  the markers in a config model: which field is a template, which a bare expression, which raw
+cel_source.py    the text work below expressions.py: tokens, templates, translation, paths
+handlers/        the built-in node types, one file each
+
+Importing this package imports nothing: a driver that only needs the messages pays for the messages only.
+"""

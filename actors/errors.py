@@ -1,0 +1,82 @@
+"""Errors of handlers and of the registry. Every one survives `pickle.loads(pickle.dumps(error))`.
+
+    ActorsError
+    ├── NodeError              this attempt failed; retried if `retryable`
+    │   └── ConfigError        the same config fails again: never retried
+    │       ├── ExpressionError    an expression or template that cannot be compiled or evaluated
+    │       └── UnknownHandler     no handler is registered for the node's type
+    └── RegistryError          a deployment mistake, found before any node runs
+        ├── DuplicateHandler       two functions claim one node type
+        └── HandlerLoadError       a module of handlers cannot be imported
+
+A handler may raise anything. NodeError and ConfigError are for saying whether to try again; any other exception is a
+retryable failure.
+"""
+
+from __future__ import annotations
+
+
+class ActorsError(Exception):
+    """Base of all errors raised in this folder."""
+
+
+class NodeError(ActorsError):
+    """This attempt of the node failed. message: one line, says what to do next. retryable: default True."""
+
+    def __init__(self, message: str, retryable: bool = True) -> None:
+        super().__init__(message, retryable)
+        self.message = message
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(NodeError):
+    """The node's config, or a value filled into it, cannot work. Never retried."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str]]:
+        return type(self), (self.message,)
+
+
+class ExpressionError(ConfigError):
+    """An expression cannot be compiled, or not be evaluated with the values of this execution."""
+
+
+class UnknownHandler(ConfigError):
+    """No handler is registered for this node type."""
+
+
+class RegistryError(ActorsError):
+    """The handlers of this deployment do not fit together."""
+
+
+class DuplicateHandler(RegistryError):
+    """Two functions are registered for one node type."""
+
+    def __init__(self, node_type: str, first: str, second: str) -> None:
+        super().__init__(node_type, first, second)
+        self.node_type, self.first, self.second = node_type, first, second
+
+    def __str__(self) -> str:
+        return (
+            f"node type {self.node_type!r} is registered twice, by {self.first} and by {self.second}: "
+            "rename one of the two types"
+        )
+
+
+class HandlerLoadError(RegistryError):
+    """A module (or entry point) of handlers cannot be imported."""
+
+    def __init__(self, module: str, reason: str) -> None:
+        super().__init__(module, reason)
+        self.module, self.reason = module, reason
+
+    def __str__(self) -> str:
+        return (
+            f"cannot load handlers from {self.module!r} ({self.reason}): install it where runners run, "
+            "or take it out of the configured handler modules"
+        )

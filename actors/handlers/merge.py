@@ -1,0 +1,50 @@
+"""merge: the outputs of the nodes before this one, as one value.
+
+    deep      objects are merged key by key, at every depth; any other value: the later source wins   (the default)
+    shallow   the top-level keys of objects; the later source wins
+    array     a list of the outputs as they are, of any type
+
+Output: {"result": the merged object or the list, "count": how many sources it was made of}.
+Sources: the predecessors that ran, in the order of the graph's edges, or those of them named in input_sources, in
+that order. A predecessor that was skipped is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from actors.context import NodeContext
+from actors.errors import ConfigError
+from actors.registry import NodeConfig, handler
+
+
+class MergeConfig(NodeConfig):
+    """input_sources: ids of direct predecessors; empty = all."""
+
+    merge_strategy: Literal["deep", "shallow", "array"] = "deep"
+    input_sources: list[str] = Field(default_factory=list)
+
+
+@handler("merge", config=MergeConfig, needs=["inputs"])
+def merge(config: MergeConfig, ctx: NodeContext) -> dict[str, Any]:
+    wanted = config.input_sources or list(ctx.inputs)
+    sources = {node_id: ctx.inputs[node_id] for node_id in wanted if node_id in ctx.inputs}
+    if wanted and not sources:
+        ran = ", ".join(ctx.inputs) or "none"
+        raise ConfigError(f"no node of input_sources is a predecessor that ran (these did: {ran}): correct the ids")
+    if config.merge_strategy == "array":
+        return {"result": list(sources.values()), "count": len(sources)}
+    result: dict[str, Any] = {}
+    for node_id, output in sources.items():
+        if not isinstance(output, dict):
+            raise ConfigError(f'node {node_id!r} gave {output!r:.80}, no object: use merge_strategy "array"')
+        result = _deep(result, output) if config.merge_strategy == "deep" else result | output
+    return {"result": result, "count": len(sources)}
+
+
+def _deep(old: Any, new: Any) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return old | {key: _deep(old.get(key), value) for key, value in new.items()}

@@ -1,0 +1,158 @@
+"""Which function runs which node type.
+
+    @handler("double", config=DoubleConfig)
+    def double(config: DoubleConfig, ctx: NodeContext) -> Any: ...
+
+Registering happens on import; load_handlers() imports the built-ins, the entry points of group "dray.handlers" and the
+modules that the deployment names. Driver and runner load the same ones: the driver checks configs with the models, the
+runner calls the functions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import entry_points
+from typing import Any, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+
+BUILT_IN = "actors.handlers"
+ENTRY_POINTS = "dray.handlers"
+NEEDS = frozenset({"inputs", "vars"})
+
+Model: TypeAlias = type[BaseModel]  # HandlerSpec has a field named `type`
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class NodeConfig(BaseModel):
+    """Base of config models: unknown fields are ignored (editors add their own), null means "not set"."""
+
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerSpec:
+    """One registered node type. The resource fields are None where the pool's default holds.
+
+    config_model: None = the handler is given the plain dict. needs: subset of NEEDS, what the driver must send along.
+    num_cpus, num_gpus: of one runner. memory: bytes. concurrency: nodes of this type at once in one runner.
+    """
+
+    type: str
+    function: Callable[..., Any]
+    config_model: Model | None = None
+    is_async: bool = False
+    needs: frozenset[str] = frozenset()
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory: int | None = None
+    resources: Mapping[str, float] | None = field(default=None, hash=False)
+    concurrency: int | None = None
+
+    @property
+    def origin(self) -> str:
+        """module.function, for messages."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+    def parse(self, config: dict[str, Any]) -> Any:
+        """What the handler takes as `config`. Raises ConfigError with every bad field in one line."""
+        if self.config_model is None:
+            return config
+        try:
+            return self.config_model.model_validate(config)
+        except ValidationError as error:
+            problems = (f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+            raise ConfigError(f"config of {self.type!r} is not valid: {'; '.join(problems)}") from None
+
+
+HANDLERS: dict[str, HandlerSpec] = {}
+
+
+def handler(
+    node_type: str,
+    *,
+    config: type[BaseModel] | None = None,
+    needs: Iterable[str] = (),
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    memory: int | None = None,
+    resources: Mapping[str, float] | None = None,
+    concurrency: int | None = None,
+) -> Callable[[Function], Function]:
+    """Register a function, sync or async, for a node type; the fields are those of HandlerSpec. Leaves it as it is.
+
+    Raises DuplicateHandler if another function has the type. Stack decorators to give one function several types.
+    """
+    wanted = frozenset(needs)
+    if unknown := wanted - NEEDS:
+        raise ValueError(f"handler {node_type!r} needs {sorted(unknown)}; known are {sorted(NEEDS)}")
+
+    def register(function: Function) -> Function:
+        spec = HandlerSpec(
+            node_type,
+            function,
+            config,
+            inspect.iscoroutinefunction(function),
+            wanted,
+            num_cpus,
+            num_gpus,
+            memory,
+            resources,
+            concurrency,
+        )
+        known = HANDLERS.get(node_type)
+        # A reloaded module registers a new function object under the old name: that is the same handler.
+        if known is not None and known.origin != spec.origin:
+            raise DuplicateHandler(node_type, known.origin, spec.origin)
+        HANDLERS[node_type] = spec
+        return function
+
+    return register
+
+
+def find_handler(node_type: str) -> HandlerSpec:
+    """The handler of a node type. Raises UnknownHandler, which names the nearest registered type."""
+    spec = HANDLERS.get(node_type)
+    if spec is None:
+        near = difflib.get_close_matches(node_type, HANDLERS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "load the module that registers it"
+        raise UnknownHandler(f"no handler for node type {node_type!r}: {hint}")
+    return spec
+
+
+def load_handlers(modules: Sequence[str] = ()) -> Mapping[str, HandlerSpec]:
+    """Import the built-ins, the entry points and the named modules; returns HANDLERS. Loading twice changes nothing.
+
+    Raises HandlerLoadError naming the module, DuplicateHandler naming both functions.
+    """
+    _load(BUILT_IN, partial(importlib.import_module, BUILT_IN))
+    for point in entry_points(group=ENTRY_POINTS):
+        _load(f"{point.value} (entry point {point.name!r})", point.load)
+    for module in modules:
+        _load(module, partial(importlib.import_module, module))
+    return HANDLERS
+
+
+def _load(name: str, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except DuplicateHandler:
+        raise
+    except Exception as error:  # an import runs foreign code, which may raise anything
+        raise HandlerLoadError(name, f"{type(error).__name__}: {error}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "config"

@@ -1,0 +1,97 @@
+"""What can go wrong between store and actors, as one tree.
+
+ClusterError
+├── GraphInvalid        a graph is refused, with every problem in it
+├── SettingsInvalid     the settings do not fit together, or one is unknown
+├── RayUnavailable      no Ray to run on
+└── PackageShadowed     another package of the same name stands in front of one of Dray's
+
+Every error keeps its arguments in `args`, so it survives pickling, and its text says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+SHOWN_PROBLEMS = 50
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong.
+
+    place: where, e.g. `node 'a'`, `edge 'a' -> 'b'`, `nodes[3]`. message: what, and what to do, in one line.
+    """
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.message}"
+
+
+class ClusterError(Exception):
+    """Base of every error of this folder."""
+
+
+class GraphInvalid(ClusterError):
+    """A graph is refused. `problems` holds all that is wrong with it; the text shows the first 50, one line each."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return f"graph refused: {self.problems[0]}"
+        lines = [f"graph refused, {len(self.problems)} problems:", *map(str, self.problems[:SHOWN_PROBLEMS])]
+        if len(self.problems) > SHOWN_PROBLEMS:
+            lines.append(f"and {len(self.problems) - SHOWN_PROBLEMS} more")
+        return "\n  ".join(lines)
+
+
+class SettingsInvalid(ClusterError):
+    """The settings are refused before anything starts. `problems` names each setting and what to do about it."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return f"settings refused: {self.problems[0]}"
+        return "\n  ".join([f"settings refused, {len(self.problems)} problems:", *self.problems])
+
+
+class RayUnavailable(ClusterError):
+    """No Ray to run on. address: what was tried, None for a Ray of our own on this host."""
+
+    def __init__(self, address: str | None, reason: str) -> None:
+        self.address = address
+        self.reason = reason
+        super().__init__(address, reason)
+
+    def __str__(self) -> str:
+        if self.address is None:
+            return f"cannot start Ray on this host: {self.reason}; free memory or CPUs, or use --executor local"
+        todo = "check the address and that the head runs, or use --executor local"
+        return f"cannot reach Ray at {self.address}: {self.reason}; {todo}"
+
+
+class PackageShadowed(ClusterError):
+    """`import <package>` finds somebody else's package.
+
+    found: the file that Python took. expected: the folder of ours.
+    """
+
+    def __init__(self, package: str, found: str, expected: str) -> None:
+        self.package = package
+        self.found = found
+        self.expected = expected
+        super().__init__(package, found, expected)
+
+    def __str__(self) -> str:
+        return (
+            f"package '{self.package}' comes from {self.found}, not from {self.expected}; "
+            f"uninstall the other '{self.package}' or put {self.expected} first on PYTHONPATH"
+        )

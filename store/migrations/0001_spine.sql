@@ -1,0 +1,286 @@
+-- The schema of the first day. docs/database.md tells each table's life; store/tables.py shows the same at a glance.
+
+CREATE SCHEMA IF NOT EXISTS dray;
+
+-- A version never changes once stored: executions point at the row, so they keep their graph.
+CREATE TABLE dray.workflow (
+    id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name       text NOT NULL,
+    version    integer NOT NULL,
+    digest     text NOT NULL,
+    graph      jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT workflow_name_version_key UNIQUE (name, version)
+);
+
+-- One row per life of a driver process: the lease, and the fence of every write it makes.
+CREATE TABLE dray.driver (
+    id          uuid PRIMARY KEY,
+    lease_until timestamptz NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT now(),
+    listening   boolean NOT NULL DEFAULT false,
+    pid         integer NOT NULL,
+    host        text NOT NULL,
+    info        jsonb NOT NULL DEFAULT '{}'
+);
+-- Heartbeats rewrite these few rows for ever: room in the page keeps them HOT, and vacuum must not wait for 50 dead rows.
+ALTER TABLE dray.driver SET (fillfactor = 50, autovacuum_vacuum_threshold = 20, autovacuum_vacuum_scale_factor = 0);
+
+-- The hot row: everything that claim, park and finish touch, and no big value. Text statuses, because people read this table at night.
+CREATE TABLE dray.execution (
+    id          uuid PRIMARY KEY,
+    run_at      timestamptz NOT NULL DEFAULT now(),
+    started_at  timestamptz,
+    finished_at timestamptz,
+    wake_at     timestamptz,
+    owner       uuid,
+    workflow_id integer NOT NULL,
+    claim_count integer NOT NULL DEFAULT 0,
+    crash_count smallint NOT NULL DEFAULT 0,
+    priority    smallint NOT NULL DEFAULT 5,
+    wake        boolean NOT NULL DEFAULT false,
+    status      text NOT NULL DEFAULT 'queued',
+    queue       text NOT NULL DEFAULT 'default',
+    control     text,
+    error       jsonb,
+    CONSTRAINT execution_status_check CHECK (status IN ('queued', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')),
+    CONSTRAINT execution_owner_check CHECK ((owner IS NOT NULL) = (status = 'running')),
+    CONSTRAINT execution_final_check CHECK ((finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))),
+    CONSTRAINT execution_control_check CHECK (control IN ('cancel', 'pause'))
+);
+-- Each row is updated twice or more (claim, settle) soon after its insert: the free tenth keeps the new version on the same page, where
+-- its WAL record holds only what changed. Vacuum early, because the claim index must not fill up with dead entries of claimed rows.
+ALTER TABLE dray.execution SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
+    autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
+
+CREATE INDEX execution_claim_idx ON dray.execution (queue, priority DESC, run_at) WHERE status = 'queued';
+CREATE INDEX execution_wake_idx ON dray.execution (wake_at) WHERE status = 'waiting' AND wake_at IS NOT NULL;
+CREATE INDEX execution_owner_idx ON dray.execution (owner) WHERE owner IS NOT NULL;
+CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL;
+CREATE INDEX execution_failed_idx ON dray.execution (finished_at) WHERE status = 'failed';
+
+-- Written once by submit, read once by the claim, never updated.
+CREATE TABLE dray.execution_input (
+    execution_id uuid PRIMARY KEY,
+    input        jsonb NOT NULL,
+    labels       jsonb
+);
+
+CREATE TABLE dray.idempotency (
+    workflow     text NOT NULL,
+    key          text NOT NULL,
+    execution_id uuid NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (workflow, key)
+);
+
+-- One row per outcome of one attempt, inserted and never updated. No foreign key: its check would cost a row lock per outcome,
+-- and only the fenced commit (store/sql/commit.sql) and prune touch this table.
+-- kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost, s started (at_most_once), f failed.
+CREATE TABLE dray.checkpoint (
+    execution_id uuid NOT NULL,
+    at           timestamptz NOT NULL,
+    runner       integer,
+    duration_ms  integer,
+    attempt      smallint NOT NULL,
+    kind         "char" NOT NULL,
+    node_key     text NOT NULL,
+    branch       text,
+    wake_at      timestamptz,
+    outcome      jsonb,
+    PRIMARY KEY (execution_id, node_key, attempt),
+    CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f'))
+);
+ALTER TABLE dray.checkpoint SET (autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.1);
+
+-- One row per runner process: which Ray node, which pid. A checkpoint holds the 4-byte id.
+CREATE TABLE dray.runner (
+    id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    driver     uuid NOT NULL,
+    node_id    text NOT NULL,
+    host       text NOT NULL,
+    pid        integer NOT NULL,
+    name       text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    ended_at   timestamptz,
+    ended      text
+);
+
+CREATE TABLE dray.signal (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    execution_id uuid NOT NULL,
+    name         text NOT NULL,
+    payload      jsonb,
+    sent_at      timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX signal_execution_idx ON dray.signal (execution_id);
+
+-- A uuid of version 7 (RFC 9562): 48 bits of milliseconds, then random. PostgreSQL 18 has its own; 14 to 17 do not.
+CREATE FUNCTION dray.uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3) FROM 1 FOR 6),
+        52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- Tell drivers that wait for work, and only if one waits: NOTIFY takes a lock of the whole database at commit.
+CREATE FUNCTION dray.wake_drivers() RETURNS void LANGUAGE sql VOLATILE AS $$
+    SELECT pg_notify('dray', '') WHERE EXISTS (SELECT 1 FROM dray.driver WHERE listening)
+$$;
+
+CREATE FUNCTION dray.latest_workflow(workflow text) RETURNS integer LANGUAGE plpgsql STABLE AS $$
+DECLARE found_id integer;
+BEGIN
+    SELECT w.id INTO found_id FROM dray.workflow w WHERE w.name = workflow ORDER BY w.version DESC LIMIT 1;
+    IF found_id IS NULL THEN
+        RAISE EXCEPTION 'no workflow named "%"', workflow USING ERRCODE = 'no_data_found', HINT = 'store it first: dray workflow apply FILE';
+    END IF;
+    RETURN found_id;
+END $$;
+
+-- (nothing) -> queued, or -> waiting when run_at lies ahead. Returns the id; with an idempotency key that was used before, the id of then.
+CREATE FUNCTION dray.submit(workflow text, input jsonb DEFAULT '{}', priority integer DEFAULT 5, queue text DEFAULT 'default',
+    run_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    new_id uuid := dray.uuid7();
+    graph_id integer := dray.latest_workflow(workflow);
+    earlier uuid;
+BEGIN
+    IF idempotency_key IS NOT NULL THEN
+        -- The insert waits for a concurrent one with the same key to commit or roll back, so exactly one of them goes on.
+        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES (submit.workflow, idempotency_key, new_id) ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = submit.workflow AND k.key = idempotency_key;
+            RETURN earlier;
+        END IF;
+    END IF;
+    INSERT INTO dray.execution (id, workflow_id, priority, queue, run_at, wake_at, status)
+    VALUES (new_id, graph_id, submit.priority, submit.queue, coalesce(submit.run_at, now()),
+        CASE WHEN submit.run_at > now() THEN submit.run_at END, CASE WHEN submit.run_at > now() THEN 'waiting' ELSE 'queued' END);
+    INSERT INTO dray.execution_input (execution_id, input, labels) VALUES (new_id, coalesce(submit.input, '{}'), submit.labels);
+    PERFORM dray.wake_drivers();
+    RETURN new_id;
+END $$;
+
+-- (nothing) -> queued, thousands in one call: one execution per element of `inputs`, ids in the same order.
+CREATE FUNCTION dray.submit_many(workflow text, inputs jsonb[], priority integer DEFAULT 5, queue text DEFAULT 'default',
+    labels jsonb DEFAULT NULL) RETURNS SETOF uuid LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    graph_id integer := dray.latest_workflow(workflow);
+    ids uuid[];
+BEGIN
+    -- Sorted, so that the n-th input has the n-th smallest id: ids of one millisecond are random among themselves.
+    SELECT array_agg(u.id ORDER BY u.id) INTO ids FROM (SELECT dray.uuid7() AS id FROM generate_series(1, cardinality(inputs))) u;
+    INSERT INTO dray.execution (id, workflow_id, priority, queue)
+    SELECT i, graph_id, submit_many.priority, submit_many.queue FROM unnest(ids) i;
+    INSERT INTO dray.execution_input (execution_id, input, labels)
+    SELECT u.id, coalesce(u.input, '{}'), submit_many.labels FROM unnest(ids, inputs) u(id, input);
+    PERFORM dray.wake_drivers();
+    RETURN QUERY SELECT unnest(ids);
+END $$;
+
+-- queued, waiting, paused -> cancelled at once; running -> marked, its driver cancels it. Returns the status now, `cancelling` for the mark, NULL for no such id.
+CREATE FUNCTION dray.cancel(id uuid) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+DECLARE answer text;
+BEGIN
+    UPDATE dray.execution e SET
+        status = CASE WHEN e.status = 'running' THEN e.status ELSE 'cancelled' END,
+        control = CASE WHEN e.status = 'running' THEN 'cancel' END,
+        finished_at = CASE WHEN e.status = 'running' THEN NULL ELSE now() END,
+        wake_at = NULL
+    WHERE e.id = cancel.id AND e.status IN ('queued', 'waiting', 'paused', 'running')
+    RETURNING CASE WHEN e.status = 'running' THEN 'cancelling' ELSE e.status END INTO answer;
+    IF FOUND THEN
+        PERFORM dray.wake_drivers();
+        RETURN answer;
+    END IF;
+    SELECT e.status INTO answer FROM dray.execution e WHERE e.id = cancel.id;
+    RETURN answer;
+END $$;
+
+-- Keeps the signal, and wakes its execution: waiting -> queued, or the mark `wake` that a park of this moment will see. False: the execution is over or unknown.
+CREATE FUNCTION dray.signal(id uuid, name text, payload jsonb DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    UPDATE dray.execution e SET
+        status = CASE WHEN e.status = 'waiting' THEN 'queued' ELSE e.status END,
+        wake_at = CASE WHEN e.status = 'waiting' THEN NULL ELSE e.wake_at END,
+        wake = (e.status <> 'waiting')
+    WHERE e.id = signal.id AND e.status IN ('queued', 'waiting', 'paused', 'running');
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO dray.signal (execution_id, name, payload) VALUES (signal.id, signal.name, signal.payload);
+    PERFORM dray.wake_drivers();
+    RETURN true;
+END $$;
+
+-- running -> queued (or cancelled, where that was asked for), for every incarnation whose lease ran out; its row goes, so it can never write again.
+-- A function because each of its statements must see what committed before the row lock was granted: in one statement the update would
+-- use a snapshot from before the lock, and miss what the dying driver claimed in between. A locked row is left to the next turn.
+CREATE FUNCTION dray.reap() RETURNS TABLE (driver uuid, host text, pid integer, requeued integer) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    FOR reap.driver, reap.host, reap.pid IN
+        SELECT d.id, d.host, d.pid FROM dray.driver d WHERE d.lease_until < clock_timestamp() ORDER BY d.id FOR UPDATE SKIP LOCKED
+    LOOP
+        reap.requeued := dray.give_back(reap.driver, 1);
+        DELETE FROM dray.driver d WHERE d.id = reap.driver;
+        UPDATE dray.runner r SET ended_at = now(), ended = 'driver lost' WHERE r.driver = reap.driver AND r.ended_at IS NULL;
+        RETURN NEXT;
+    END LOOP;
+    IF reap.requeued > 0 THEN
+        PERFORM dray.wake_drivers();
+    END IF;
+END $$;
+
+-- running -> queued or cancelled, all of one incarnation, in id order. crashes: what to add to crash_count; 0 for a planned stop.
+CREATE FUNCTION dray.give_back(incarnation uuid, crashes integer) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE moved integer;
+BEGIN
+    WITH held AS MATERIALIZED (
+        SELECT e.id FROM dray.execution e WHERE e.owner = incarnation ORDER BY e.id FOR NO KEY UPDATE
+    )
+    UPDATE dray.execution e SET
+        owner = NULL,
+        control = NULL,
+        status = CASE WHEN e.control = 'cancel' THEN 'cancelled' ELSE 'queued' END,
+        finished_at = CASE WHEN e.control = 'cancel' THEN now() END,
+        crash_count = e.crash_count + crashes
+    FROM held WHERE e.id = held.id;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END $$;
+
+-- The planned end of an incarnation: gives everything back without counting a crash. NULL: it had been reaped already.
+CREATE FUNCTION dray.release(incarnation uuid) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+DECLARE moved integer;
+BEGIN
+    PERFORM 1 FROM dray.driver d WHERE d.id = incarnation FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    moved := dray.give_back(incarnation, 0);
+    DELETE FROM dray.driver d WHERE d.id = incarnation;
+    UPDATE dray.runner r SET ended_at = now(), ended = 'driver stopped' WHERE r.driver = incarnation AND r.ended_at IS NULL;
+    IF moved > 0 THEN
+        PERFORM dray.wake_drivers();
+    END IF;
+    RETURN moved;
+END $$;
+
+-- What an execution gave: the output of its end node, or an object of outputs by node id where it has several. Derived, so nothing is stored twice.
+CREATE FUNCTION dray.output(id uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN count(*) FILTER (WHERE c.node_key IS NOT NULL) <= 1 AND jsonb_array_length(w.graph -> 'ends') = 1
+                THEN (array_agg(c.outcome))[1]
+                ELSE coalesce(jsonb_object_agg(c.node_key, c.outcome) FILTER (WHERE c.node_key IS NOT NULL), '{}') END
+    FROM dray.execution e
+    JOIN dray.workflow w ON w.id = e.workflow_id
+    LEFT JOIN dray.checkpoint c ON c.execution_id = e.id AND c.kind IN ('c', 'w') AND w.graph -> 'ends' ? c.node_key
+    WHERE e.id = output.id AND e.status = 'completed'
+    GROUP BY w.id
+$$;
+
+-- For people: one line per attempt, kinds spelt out, with the Ray node and process that ran it.
+CREATE VIEW dray.attempts AS
+SELECT c.execution_id, c.node_key, c.attempt,
+    CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost' WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
+    c.branch, c.outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
+FROM dray.checkpoint c LEFT JOIN dray.runner r ON r.id = c.runner;

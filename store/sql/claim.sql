@@ -1,0 +1,48 @@
+-- name: claim_if_fenced
+-- queued -> running, at most :limit, highest priority first, then oldest. Skips rows that another claim is taking.
+-- One row at least comes back: fenced = false says that the lease is lost; id = NULL says that nothing is queued.
+WITH fence AS MATERIALIZED (
+    SELECT id FROM dray.driver WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() FOR KEY SHARE
+), candidate AS MATERIALIZED (
+    -- One index range per queue, so that each is read in index order; naming the fence inside makes its lock the first one taken.
+    SELECT c.id FROM fence, unnest(%(queues)s::text[]) AS q (name), LATERAL (
+        SELECT e.id, e.priority, e.run_at FROM dray.execution e
+        WHERE e.status = 'queued' AND e.queue = q.name AND fence.id IS NOT NULL
+        ORDER BY e.priority DESC, e.run_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+    ) AS c
+    ORDER BY c.priority DESC, c.run_at LIMIT %(limit)s
+), claimed AS (
+    UPDATE dray.execution e
+    SET status = 'running', owner = %(driver)s::uuid, claim_count = e.claim_count + 1, wake = false,
+        started_at = coalesce(e.started_at, clock_timestamp())
+    FROM candidate WHERE e.id = candidate.id
+    RETURNING e.id, e.workflow_id, e.claim_count, e.crash_count, e.started_at
+)
+SELECT EXISTS (SELECT 1 FROM fence) AS fenced, c.id::text, c.workflow_id, c.claim_count, c.crash_count,
+    extract(epoch FROM clock_timestamp() - c.started_at)::float8 AS age, i.input::text
+FROM (VALUES (1)) AS one (row) LEFT JOIN claimed c ON true LEFT JOIN dray.execution_input i ON i.execution_id = c.id;
+
+-- name: load_checkpoints
+-- Everything recorded of these executions, in the order in which it was recorded for each node.
+SELECT execution_id::text, node_key, attempt, kind::text, branch, outcome::text,
+    extract(epoch FROM wake_at - clock_timestamp())::float8 AS wait
+FROM dray.checkpoint WHERE execution_id = ANY (%(ids)s::uuid[]) ORDER BY execution_id, node_key, attempt;
+
+-- name: load_workflows
+SELECT id, name, version, graph FROM dray.workflow WHERE id = ANY (%(ids)s);
+
+-- name: wake_due
+-- waiting -> queued, for timers that are due. Needs no fence: it is true whoever says it, and twice is once.
+WITH due AS MATERIALIZED (
+    SELECT id FROM dray.execution WHERE status = 'waiting' AND wake_at <= clock_timestamp()
+    ORDER BY wake_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+), woken AS (
+    UPDATE dray.execution e SET status = 'queued', wake_at = NULL FROM due
+    WHERE e.id = due.id AND e.status = 'waiting' RETURNING 1
+)
+SELECT (SELECT count(*) FROM woken) AS woken,
+    extract(epoch FROM (SELECT min(wake_at) FROM dray.execution WHERE status = 'waiting' AND wake_at > clock_timestamp()) - clock_timestamp())::float8 AS next;
+
+-- name: controls_of_driver
+-- What people asked of executions that this incarnation holds.
+SELECT id::text, control FROM dray.execution WHERE owner = %(driver)s::uuid AND control IS NOT NULL;

@@ -1,0 +1,32 @@
+-- name: commit_if_fenced
+-- The group commit. Records outcomes, and settles executions: running -> completed, failed, cancelled, waiting (queued at once where
+-- something woke it meanwhile) or queued. fenced = false: the lease is lost and nothing was written.
+-- settled holds the executions that were ours to settle; saved counts the outcomes that were not recorded before.
+WITH fence AS MATERIALIZED (
+    SELECT id FROM dray.driver WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() FOR KEY SHARE
+), settle AS MATERIALIZED (
+    SELECT * FROM unnest(%(settle_ids)s::uuid[], %(statuses)s::text[], %(wake_in)s::float8[], %(errors)s::jsonb[]) AS s (id, status, wake_in, error)
+), held AS MATERIALIZED (
+    -- In id order, after the fence: two commits, a reaper and a bulk cancel can then wait for each other but never in a circle.
+    SELECT e.id FROM fence, dray.execution e
+    WHERE e.id IN (SELECT id FROM settle) AND e.owner = fence.id ORDER BY e.id FOR NO KEY UPDATE OF e
+), saved AS (
+    INSERT INTO dray.checkpoint (execution_id, at, runner, duration_ms, attempt, kind, node_key, branch, wake_at, outcome)
+    SELECT o.execution_id, clock_timestamp(), o.runner, o.duration_ms, o.attempt, o.kind::"char", o.node_key, o.branch,
+        clock_timestamp() + o.wake_in * interval '1 second', o.outcome
+    FROM fence, unnest(%(execution_ids)s::uuid[], %(node_keys)s::text[], %(attempts)s::smallint[], %(kinds)s::text[], %(branches)s::text[],
+        %(outcomes)s::jsonb[], %(waits)s::float8[], %(runners)s::integer[], %(durations)s::integer[])
+        AS o (execution_id, node_key, attempt, kind, branch, outcome, wake_in, runner, duration_ms)
+    ON CONFLICT DO NOTHING RETURNING 1
+), settled AS (
+    UPDATE dray.execution e SET
+        owner = NULL,
+        control = NULL,
+        wake = false,
+        status = CASE WHEN s.status <> 'waiting' THEN s.status WHEN e.control = 'cancel' THEN 'cancelled' WHEN e.wake THEN 'queued' ELSE 'waiting' END,
+        finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') OR (s.status = 'waiting' AND e.control = 'cancel') THEN clock_timestamp() END,
+        wake_at = CASE WHEN s.status = 'waiting' AND e.control IS DISTINCT FROM 'cancel' AND NOT e.wake THEN clock_timestamp() + s.wake_in * interval '1 second' END,
+        error = s.error
+    FROM settle s, held WHERE e.id = s.id AND held.id = s.id RETURNING e.id
+)
+SELECT EXISTS (SELECT 1 FROM fence) AS fenced, (SELECT count(*) FROM saved) AS saved, ARRAY(SELECT id::text FROM settled) AS settled;

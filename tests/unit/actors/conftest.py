@@ -1,0 +1,47 @@
+"""`run`: call a handler as a runner calls it: prepare, render, parse, call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors.context import NodeContext
+from actors.expressions import compile_config, prepare
+from actors.handlers.http_request import close_client
+from actors.registry import find_handler, load_handlers
+
+
+async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
+    """given: input, inputs, vars; seconds until the deadline; cancel=True for a cancelled node."""
+    load_handlers()
+    spec = find_handler(node_type)
+    prepared = prepare(config, spec.config_model, {"a", "b"})
+    assert prepared.problems == []
+    scope = {"input": given.get("input"), "vars": given.get("vars", {}), "nodes": {}, "execution": {"id": "e1"}}
+    rendered = compile_config(prepared.config, spec.config_model).render(scope)
+    ctx = NodeContext("e1", "n", 1, time.monotonic() + given.get("seconds", 60), scope, given.get("inputs", {}))
+    if "cancel" in given:
+        ctx.cancel.set()
+    result = spec.function(spec.parse(rendered), ctx)
+    if not spec.is_async:
+        return result
+    try:
+        return await result
+    finally:
+        await close_client()
+
+
+@pytest.fixture
+def run() -> Callable[..., Any]:
+    """run(node_type, config, **given) -> the handler's answer."""
+    return lambda *args, **given: asyncio.run(call(*args, **given))
+
+
+@pytest.fixture
+def start() -> Callable[..., Any]:
+    """start(node_type, config, **given) -> the coroutine of the call, for a test with a loop of its own."""
+    return call

@@ -1,0 +1,51 @@
+"""Errors travel between processes, and say what to do."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from actors import errors
+from actors.errors import (
+    ActorsError,
+    ConfigError,
+    DuplicateHandler,
+    ExpressionError,
+    HandlerLoadError,
+    NodeError,
+    RegistryError,
+    UnknownHandler,
+)
+
+EXAMPLES = [
+    ActorsError("a"),
+    NodeError("try again"),
+    NodeError("do not", retryable=False),
+    ConfigError("bad field"),
+    ExpressionError("bad expression"),
+    UnknownHandler("no such type"),
+    RegistryError("r"),
+    DuplicateHandler("double", "a.f", "b.f"),
+    HandlerLoadError("my.module", "ImportError: no"),
+]
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_every_error_survives_pickling(error: ActorsError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_no_error_class_is_left_out_of_the_examples() -> None:
+    defined = {c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ActorsError)}
+    assert defined == {type(error) for error in EXAMPLES}
+
+
+def test_only_config_errors_are_never_retried() -> None:
+    assert NodeError("x").retryable
+    assert not ConfigError("x").retryable
+    assert not ExpressionError("x").retryable
+    assert not UnknownHandler("x").retryable

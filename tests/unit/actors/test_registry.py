@@ -1,0 +1,138 @@
+"""Registering, finding and loading handlers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors import registry
+from actors.context import Branch, NodeContext, Wait
+from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+from actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
+
+BUILT_INS = {"trigger", "http_request", "code", "condition", "if", "switch", "delay", "wait"}
+BUILT_INS |= {"map", "filter", "reduce", "split", "merge", "set_variable", "get_variable"}
+
+
+class DoubleConfig(NodeConfig):
+    number: int
+    text: str = "none"
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    load_handlers()
+    monkeypatch.setattr(registry, "HANDLERS", HANDLERS)
+    before = dict(HANDLERS)
+    yield
+    HANDLERS.clear()
+    HANDLERS.update(before)
+
+
+def test_load_registers_all_built_ins() -> None:
+    assert set(load_handlers()) >= BUILT_INS
+
+
+def test_decorator_returns_the_function_and_keeps_what_was_declared() -> None:
+    @handler("double", config=DoubleConfig, needs=["vars"], num_gpus=1, concurrency=2)
+    async def double(config: DoubleConfig, ctx: NodeContext) -> int:
+        return 2 * config.number
+
+    spec = find_handler("double")
+    assert spec.function is double
+    assert (spec.is_async, spec.needs, spec.num_gpus, spec.concurrency) == (True, frozenset({"vars"}), 1.0, 2)
+
+
+def test_same_type_from_two_functions_names_both() -> None:
+    def first(config: dict[str, Any], ctx: NodeContext) -> None: ...
+    def second(config: dict[str, Any], ctx: NodeContext) -> None: ...
+
+    handler("twice")(first)
+    with pytest.raises(DuplicateHandler, match=r"first.*second"):
+        handler("twice")(second)
+    handler("twice")(first)  # the same function again, as a reload does
+
+
+def test_unknown_need_is_refused() -> None:
+    with pytest.raises(ValueError, match="known are"):
+        handler("x", needs=["outputs"])
+
+
+def test_unknown_type_names_the_nearest() -> None:
+    with pytest.raises(UnknownHandler, match="did you mean 'http_request'"):
+        find_handler("http_requst")
+
+
+def test_parse_names_every_bad_field() -> None:
+    handler("double", config=DoubleConfig)(lambda config, ctx: None)
+    with pytest.raises(ConfigError, match=r"'double'.*number: .*; text: "):
+        find_handler("double").parse({"number": "x", "text": []})
+
+
+def test_parse_ignores_extra_fields_and_takes_null_as_not_set() -> None:
+    handler("double", config=DoubleConfig)(lambda config, ctx: None)
+    parsed = find_handler("double").parse({"number": 1, "text": None, "position": [1, 2]})
+    assert parsed == DoubleConfig(number=1, text="none")
+
+
+def test_handler_without_model_is_given_the_dict() -> None:
+    handler("plain")(lambda config, ctx: None)
+    config = {"a": 1}
+    assert find_handler("plain").parse(config) is config
+
+
+def test_modules_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_nodes.py").write_text(
+        "from actors.registry import handler\n@handler('own')\ndef own(config, ctx): return 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_handlers(["own_nodes"])["own"].origin == "own_nodes.own"
+    sys.modules.pop("own_nodes")
+
+
+def test_module_that_cannot_be_imported_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_nodes.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(HandlerLoadError, match=r"'broken_nodes' \(ZeroDivisionError"):
+        load_handlers(["broken_nodes"])
+    with pytest.raises(HandlerLoadError, match="install it"):
+        load_handlers(["no_such_module_of_nodes"])
+
+
+def test_entry_points_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        name, value = "mine", "pkg.mine"
+
+        def load(self) -> None:
+            raise ImportError("gone")
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()] if group == "dray.handlers" else [])
+    with pytest.raises(HandlerLoadError, match=r"pkg\.mine \(entry point 'mine'\)"):
+        load_handlers()
+
+
+def test_context_tells_key_time_and_cancel() -> None:
+    ctx = NodeContext("e1", "poll[3]/call", 2, deadline=float("inf"), scope={"vars": {"a": 1}})
+    assert ctx.idempotency_key == "e1/poll[3]/call"
+    assert ctx.vars == {"a": 1}
+    assert ctx.log.extra == {"execution_id": "e1", "node_key": "poll[3]/call", "attempt": 2}
+    assert not ctx.cancelled()
+    ctx.cancel.set()
+    assert ctx.cancelled()
+    late = NodeContext("e1", "n", 1, deadline=0.0)
+    assert late.cancelled()
+    assert late.remaining() == 0
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")])
+def test_wait_takes_no_senseless_time(seconds: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Wait(seconds)
+
+
+def test_branch_output_defaults_to_null() -> None:
+    assert Branch("true").output is None
