@@ -30,6 +30,7 @@ from cluster.graph_labels import SELECTING
 from cluster.graph_source import Findings, read
 
 FORMAT = 1
+NEEDED = ("nodes", "vars", "inputs")
 # Inline configs lie a few levels deeper in the canonical form, which must stay readable as a source.
 DEPTH_ADDED = 4
 _TO_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
@@ -40,8 +41,8 @@ class Node:
     """One node, as the plan needs it; other nodes are named by their index.
 
     max_retries, timeout (seconds): None where the node does not say. needs_vars: set_variable nodes before this one,
-    in topological order. needs_inputs: direct predecessors, in the order of the edges. selects: its edges are chosen
-    by label.
+    in topological order. needs_inputs: direct predecessors, in the order of the edges. reads: all of these, each once.
+    selects: its edges are chosen by label.
     """
 
     index: int
@@ -54,15 +55,16 @@ class Node:
     needs_nodes: tuple[int, ...]
     needs_vars: tuple[int, ...]
     needs_inputs: tuple[int, ...]
+    reads: tuple[int, ...]
     selects: bool
     at_most_once: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """source, target: node indexes. label: None = always followed; "success" and "failed" are error edges.
+    """source, target: node indexes. label: None = followed when the node completes; "failed" = when it fails.
 
-    A switch may have a case of that name, too: on a node that selects, a label that the node answered comes first.
+    Any other label, which may be the name of a case, is followed when the node answers it.
     """
 
     source: int
@@ -142,7 +144,7 @@ def load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> G
 def _load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> Graph:
     index = {node["id"]: position for position, node in enumerate(stored["nodes"])}
     nodes = tuple(_node(workflow_id, position, node, index) for position, node in enumerate(stored["nodes"]))
-    edges = tuple(Edge(index[edge["from"]], index[edge["to"]], edge["label"]) for edge in stored["edges"])
+    edges = tuple(_edge(edge, stored["nodes"], index) for edge in stored["edges"])
     out: list[list[int]] = [[] for _ in nodes]
     indegree = [0] * len(nodes)
     for position, edge in enumerate(edges):
@@ -150,7 +152,7 @@ def _load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> 
         indegree[edge.target] += 1
     consumers: Counter[int] = Counter()
     for node in nodes:
-        consumers.update({*node.needs_nodes, *node.needs_vars, *node.needs_inputs})
+        consumers.update(node.reads)
     entry = stored["entry"]
     return Graph(
         workflow_id=workflow_id,
@@ -168,8 +170,19 @@ def _load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> 
     )
 
 
+def _edge(edge: dict[str, Any], nodes: list[dict[str, Any]], index: dict[str, int]) -> Edge:
+    """An edge "success" is one that is always followed, unless its node has a choice of that name."""
+    source, label = index[edge["from"]], edge["label"]
+    if label == "success":
+        config = nodes[source]["config"]
+        choices = config.get("cases") or config.get("approval_options") or ()
+        label = label if nodes[source]["type"] in SELECTING and label in choices else None
+    return Edge(source, index[edge["to"]], label)
+
+
 def _node(workflow_id: int, position: int, node: dict[str, Any], index: dict[str, int]) -> Node:
     needs = node["needs"]
+    needs_nodes, needs_vars, needs_inputs = (tuple(index[each] for each in needs[kind]) for kind in NEEDED)
     return Node(
         index=position,
         id=node["id"],
@@ -178,9 +191,10 @@ def _node(workflow_id: int, position: int, node: dict[str, Any], index: dict[str
         max_retries=node.get("max_retries"),
         timeout=node.get("timeout"),
         needs_input=needs["input"],
-        needs_nodes=tuple(index[each] for each in needs["nodes"]),
-        needs_vars=tuple(index[each] for each in needs["vars"]),
-        needs_inputs=tuple(index[each] for each in needs["inputs"]),
+        needs_nodes=needs_nodes,
+        needs_vars=needs_vars,
+        needs_inputs=needs_inputs,
+        reads=tuple(dict.fromkeys((*needs_nodes, *needs_vars, *needs_inputs))),
         selects=node["type"] in SELECTING,
         at_most_once=node.get("at_most_once", False),
     )

@@ -5,7 +5,12 @@
     ├── Unavailable            no answer now, or not this time: try the whole transaction again later
     ├── AccessRefused          the database answers, but not to us: wrong password, database or rights
     ├── SchemaMissing          the tables are missing or older than this program
+    ├── SchemaNewer            the tables are newer than this program
     ├── DataRefused            a value that the database cannot hold: this row fails, others need not
+    ├── LeaseLost              this incarnation may not write any more
+    ├── WorkflowNotFound       no workflow of that name or version
+    ├── ExecutionNotFound      no execution of that id
+    ├── WaitTimeout            an execution did not end in the time that was waited
     └── EmbeddedError          no embedded Postgres
         ├── EmbeddedMissing    its wheel is not installed
         ├── EmbeddedBusy       somebody else runs it on this folder
@@ -85,6 +90,43 @@ class SchemaMissing(StoreError):
 
     def __str__(self) -> str:
         return f"the schema is missing or older than this program: {super().__str__()}; run `dray migrate`"
+
+
+class SchemaNewer(StoreError):
+    """The tables are newer than this program. revision: theirs, unknown here."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"the schema is at revision {revision!r}, which this program does not know: upgrade Dray")
+        self.args = (revision,)
+
+
+class LeaseLost(StoreError):
+    """The lease of this incarnation ran out or was reaped: nothing was written, and nothing ever will be."""
+
+
+class WorkflowNotFound(StoreError):
+    """No workflow of that name, or not in that version."""
+
+    def __init__(self, name: str, version: int | None = None) -> None:
+        which = f"workflow {name!r}" if version is None else f"version {version} of workflow {name!r}"
+        super().__init__(f"there is no {which}: see `dray workflow list`, store one with `dray workflow apply`")
+        self.args = (name, version)
+
+
+class ExecutionNotFound(StoreError):
+    """No execution of that id."""
+
+    def __init__(self, execution: str) -> None:
+        super().__init__(f"there is no execution {execution}: see `dray executions list`")
+        self.args = (execution,)
+
+
+class WaitTimeout(StoreError):
+    """An execution did not end in the time that was waited; it goes on."""
+
+    def __init__(self, execution: str, status: str, seconds: float) -> None:
+        super().__init__(f"execution {execution} is still {status} after {seconds:g} s: it goes on, wait longer")
+        self.args = (execution, status, seconds)
 
 
 class DataRefused(StoreError):

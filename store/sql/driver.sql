@@ -6,7 +6,7 @@ VALUES (%(driver)s::uuid, clock_timestamp() + %(ttl)s * interval '1 second', %(p
 -- name: renew_lease_if_live
 -- Live -> live for another ttl. No row: the lease ran out or was reaped, and stays lost.
 -- Touches no key column, so that a commit's KEY SHARE lock on the row does not make it wait.
-UPDATE dray.driver SET lease_until = clock_timestamp() + %(ttl)s * interval '1 second', listening = %(listening)s
+UPDATE dray.driver SET lease_until = clock_timestamp() + %(ttl)s * interval '1 second'
 WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() RETURNING 1;
 
 -- name: set_listening

@@ -1,0 +1,135 @@
+"""The composition root: settings -> database, Ray, pool, driver."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+from actors.pool import Pool, RunnerFactory, Shape
+from actors.registry import load_handlers
+from cluster import failpoints, logs
+from cluster.driver import Driver, DriverOptions
+from cluster.execution import Policy
+from cluster.patience import Stopped
+from cluster.settings import Settings
+from store.connection import connect, wait_until_up
+from store.driver_store import DriverStore
+from store.errors import LeaseLost
+from store.listener import Listener
+from store.migrate import verify
+from store.url import DatabaseURL
+
+# Claim, commit, lease, housekeeping, clerk: one connection each, so that none waits for another.
+CONNECTIONS = 5
+
+log = logs.get("worker")
+
+
+class WorkerInfo(NamedTuple):
+    """What a person wants to know of a driver that has started. database: without password. runners: how many."""
+
+    version: str
+    incarnation: str
+    database: str
+    executor: str
+    concurrency: int
+    runners: int
+
+
+def run_worker(
+    settings: Settings, *, stop: threading.Event, on_ready: Callable[[WorkerInfo], None] | None = None
+) -> None:
+    """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
+
+    A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each.
+    Raises StoreError, RegistryError and ClusterError with one line for a user.
+    """
+    assert settings.database_url is not None, "the command line asks for one"
+    failpoints.configure(settings.failpoints)
+    load_handlers(settings.handlers)
+    engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        if not wait_until_up(engine, lambda line: log.warning("waiting for the database", reason=line), stop=stop):
+            return
+        verify(engine)
+        store = DriverStore(engine)
+        factory, runners = stack.enter_context(_executor(settings))
+        while not stop.is_set():
+            info = WorkerInfo(
+                version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
+                settings.concurrency, runners,
+            )  # fmt: skip
+            driver = _driver(settings, store, factory(info.incarnation), info)
+            if on_ready is not None:
+                on_ready(info)
+            with _drained_by(stop, driver):
+                try:
+                    driver.run()
+                except LeaseLost as error:
+                    log.warning("starting again as a new incarnation", reason=str(error))
+                    stop.wait(1.0)
+                except Stopped:
+                    return
+
+
+def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo) -> Driver:
+    shape = Shape(num_cpus=settings.runner_cpus)
+    options = DriverOptions(
+        queues=settings.queues,
+        concurrency=settings.concurrency,
+        claim_batch=settings.claim_batch,
+        poll_interval=settings.poll_interval,
+        lease_ttl=settings.lease_ttl,
+        heartbeat=settings.heartbeat,
+        drain_timeout=settings.drain_timeout,
+        default_shape=shape,
+        policy=Policy(
+            max_retries=settings.max_retries,
+            retry_delay=settings.retry_delay,
+            retry_multiplier=settings.retry_multiplier,
+            retry_max_delay=settings.retry_max_delay,
+            node_timeout=settings.node_timeout,
+            execution_timeout=settings.execution_timeout,
+            crash_limit=settings.crash_limit,
+        ),
+    )
+
+    def make_pool(notify: Callable[[Any], None]) -> Pool:
+        return Pool(factory, notify, default=shape, size=info.runners, slots=settings.runner_slots)
+
+    about = {"version": info.version, "executor": info.executor, "concurrency": info.concurrency}
+    about |= {"pid": os.getpid(), "host": socket.gethostname(), "queues": list(settings.queues)}
+    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about)
+
+
+def _listener(settings: Settings) -> Listener | None:
+    """Only a connection that stays ours can listen: behind a transaction pooler we poll."""
+    url: DatabaseURL | None = settings.direct_url or settings.database_url
+    return None if url is None or url.is_transaction_pooler else Listener(url)
+
+
+@contextmanager
+def _drained_by(stop: threading.Event, driver: Driver) -> Iterator[None]:
+    """The driver drains when `stop` is set."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            if stop.wait(0.2):
+                driver.drain()
+                return
+
+    thread = threading.Thread(target=watch, name="stop watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

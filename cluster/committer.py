@@ -1,0 +1,162 @@
+"""The group commit: one thread that writes all outcomes gathered since its last transaction in one transaction.
+
+The driver hands over entries in the order of its decisions and gets each back as CommitDone when it is in the
+database. While one transaction is under way the next entries pile up, so the batch is as large as the database is
+slow, and a lone outcome waits for nothing.
+
+When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
+executions' entries are committed, and the driver hears OutcomeRefused for the one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from cluster import failpoints, logs
+from cluster.execution import ExecutionRun, error_text
+from cluster.patience import Stopped, patiently
+from store.driver_store import DriverStore
+from store.errors import DataRefused, LeaseLost
+from store.records import Outcome, Settlement
+
+# Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
+MAX_ENTRIES = 5_000
+MAX_BYTES = 8 << 20
+
+log = logs.get("committer")
+
+
+class Entry(NamedTuple):
+    """One outcome, or the end of one execution. then: nodes that wait for the commit."""
+
+    run: ExecutionRun
+    outcome: Outcome | None = None
+    then: Sequence[int] = ()
+    settlement: Settlement | None = None
+
+
+class CommitDone(NamedTuple):
+    entries: list[Entry]
+
+
+class Refused(NamedTuple):
+    run: ExecutionRun
+    outcome: Outcome
+    reason: str
+
+
+class LeaseGone(NamedTuple):
+    """This incarnation may not write any more."""
+
+    reason: str
+
+
+class Committer(threading.Thread):
+    """notify: takes CommitDone, Refused and LeaseGone, in this thread."""
+
+    def __init__(self, store: DriverStore, incarnation: str, notify: Callable[[object], None]) -> None:
+        super().__init__(name="committer", daemon=True)
+        self._store = store
+        self._incarnation = incarnation
+        self._notify = notify
+        self._given: list[Entry] = []
+        self._changed = threading.Condition()
+        self._busy = False
+        self._stop = threading.Event()
+
+    def add(self, entries: list[Entry]) -> None:
+        """Have these written, after all that was added before."""
+        with self._changed:
+            self._given += entries
+            self._changed.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was added has been written and reported."""
+        with self._changed:
+            return not self._given and not self._busy
+
+    def stop(self) -> None:
+        """End the thread; what is not written yet is dropped."""
+        self._stop.set()
+        with self._changed:
+            self._changed.notify()
+
+    def run(self) -> None:
+        try:
+            while batch := self._take():
+                self._commit(batch)
+                with self._changed:
+                    self._busy = False
+        except Stopped:
+            pass
+        except LeaseLost as error:
+            self._notify(LeaseGone(str(error)))
+        except Exception as error:  # the driver must not go on without its committer
+            log.exception("the committer failed")
+            self._notify(LeaseGone(f"the committer failed: {type(error).__name__}"))
+
+    def _take(self) -> list[Entry]:
+        with self._changed:
+            while not self._given and not self._stop.is_set():
+                self._changed.wait()
+            if self._stop.is_set():
+                return []
+            self._busy = True
+            size = count = 0
+            for count, entry in enumerate(self._given, 1):
+                size += len(entry.outcome.outcome or "") if entry.outcome else 0
+                if size > MAX_BYTES or count == MAX_ENTRIES:
+                    break
+            batch, self._given = self._given[:count], self._given[count:]
+            return batch
+
+    def _commit(self, batch: list[Entry]) -> None:
+        try:
+            self._write(batch)
+        except DataRefused as error:
+            self._split(batch, error)
+        else:
+            self._notify(CommitDone(batch))
+
+    def _write(self, batch: list[Entry]) -> None:
+        outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
+        settlements = [entry.settlement for entry in batch if entry.settlement is not None]
+        failpoints.hit("before_commit")
+        patiently("commit", lambda: self._store.commit(self._incarnation, outcomes, settlements), self._stop)
+        failpoints.hit("after_commit")
+
+    def _split(self, batch: list[Entry], error: DataRefused) -> None:
+        executions = list(dict.fromkeys(entry.run.id for entry in batch))
+        if len(executions) > 1:
+            first = set(executions[: len(executions) // 2])
+            self._commit([entry for entry in batch if entry.run.id in first])
+            self._commit([entry for entry in batch if entry.run.id not in first])
+        elif len(batch) == 1:
+            self._give_up(batch[0], error)
+        else:
+            self._one_by_one(batch)
+
+    def _one_by_one(self, batch: list[Entry]) -> None:
+        """Of one execution: its end is only written if all of its outcomes were."""
+        refused = False
+        for entry in batch:
+            if entry.outcome is None and refused:
+                continue
+            try:
+                self._write([entry])
+            except DataRefused as error:
+                refused = True
+                self._give_up(entry, error)
+            else:
+                self._notify(CommitDone([entry]))
+
+    def _give_up(self, entry: Entry, error: DataRefused) -> None:
+        if entry.outcome is not None:
+            log.warning("outcome refused", execution=entry.run.id, node=entry.outcome.node_key, reason=error.reason)
+            self._notify(Refused(entry.run, entry.outcome, error.reason))
+        elif entry.settlement is not None:  # nothing in it but the text of its error
+            text = error_text("error_refused", f"the database cannot hold this execution's error: {error.reason}")
+            self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])

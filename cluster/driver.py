@@ -1,0 +1,363 @@
+"""The driver: one thread that decides, and a few that do.
+
+Everything that happens arrives in one inbox. A turn takes all that is in it, hands each event to its execution
+(ExecutionRun.handle, pure) and gives the commands to the pool and the committer, once per turn. The threads around it:
+
+    claimer        takes executions while there is room            -> ClaimedBatch
+    committer      writes outcomes, all that gathered in one go     -> CommitDone, Refused
+    lease keeper   renews the lease                                -> LeaseGone
+    housekeeper    timers, controls, reaping                       -> Controls
+    clerk          enters runners into the database                -> RunnerEntered
+    pool handles   collect from the runners                        -> PoolEvent
+
+A driver is one incarnation. It ends when it is told to drain (what runs may finish and is committed, the rest is given
+back), or with LeaseLost, upon which everything in memory is dropped: others have it now. Whoever runs it may then start
+another one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from actors.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
+from actors.registry import HANDLERS
+from cluster import failpoints, logs
+from cluster.claimer import ClaimedBatch, Claimer, Found, ListenThread
+from cluster.clerk import Clerk, RunnerEntered
+from cluster.commands import (
+    Abandon,
+    Begin,
+    Committed,
+    ControlChanged,
+    Dispatch,
+    Event,
+    NodeDone,
+    NodeLost,
+    OutcomeRefused,
+    Record,
+    SetTimer,
+    Settle,
+    TimerDue,
+)
+from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
+from cluster.errors import GraphInvalid
+from cluster.execution import ExecutionRun, Policy, error_text
+from cluster.graph import Graph
+from cluster.housekeeper import Controls, Housekeeper
+from cluster.lease_keeper import LeaseKeeper
+from cluster.patience import patiently
+from store.driver_store import DriverStore
+from store.errors import LeaseLost
+from store.listener import Listener
+from store.records import Settlement
+
+EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
+TIMERS_KEPT = 10_000  # before the heap is looked through for those of ended executions
+CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
+
+log = logs.get("driver")
+
+# For an execution whose graph cannot be used: it is held only until its failure is stored.
+NO_GRAPH = Graph(0, "", 0, (), (), (), (), (), (), (), None, {})
+
+
+class DriverOptions(NamedTuple):
+    """Times in seconds; see cluster/settings.py for the meaning of each."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    claim_batch: int
+    poll_interval: float
+    lease_ttl: float
+    heartbeat: float
+    drain_timeout: float
+    default_shape: Shape
+    policy: Policy
+
+
+class Drain(NamedTuple):
+    """Take no more; finish what runs."""
+
+
+class Driver:
+    """One incarnation: run() once, from the thread that decides. The other methods may be called from anywhere.
+
+    make_pool: given the function that takes pool events. listener: None = poll. info: shown beside the lease.
+    """
+
+    def __init__(
+        self,
+        incarnation: str,
+        store: DriverStore,
+        make_pool: Callable[[Callable[[Any], None]], Pool],
+        listener: Listener | None,
+        options: DriverOptions,
+        info: dict[str, Any],
+    ) -> None:
+        self.incarnation = incarnation
+        self._store = store
+        self._options = options
+        self._info = info
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._make_pool = make_pool
+        self._listener = listener
+        self._runs: dict[str, ExecutionRun] = {}
+        self._tasks: dict[int, tuple[ExecutionRun, int, int]] = {}  # number -> run, node, attempt
+        self._numbers = itertools.count(1)
+        self._entries: list[Entry] = []  # of this turn
+        self._timers: list[tuple[float, int, ExecutionRun, int | None]] = []
+        self._timers_limit = TIMERS_KEPT
+        self._shapes: dict[str, Shape] = {}
+        self._last_claim = 0.0
+        self._drain_until: float | None = None
+        self._ended = threading.Event()
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            Collected: self._on_pool,
+            CommitDone: self._on_commit,
+            ClaimedBatch: self._on_claimed,
+            RunnerReady: self._on_pool,
+            RunnerLost: self._on_pool,
+            RunnerEntered: self._on_entered,
+            Refused: self._on_refused,
+            Controls: self._on_controls,
+            Drain: self._on_drain,
+            LeaseGone: self._on_lease_gone,
+        }
+
+    def drain(self) -> None:
+        """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
+        self._inbox.put(Drain())
+
+    def run(self) -> None:
+        """Drive until drained. Raises LeaseLost, and StoreError where the database refuses us for good."""
+        options, put = self._options, self._inbox.put
+        registered = time.monotonic()
+        self._store.register(self.incarnation, options.lease_ttl, self._info)
+        self._pool = self._make_pool(put)
+        self._clerk = Clerk(self._store, self.incarnation, put)
+        self._committer = Committer(self._store, self.incarnation, put)
+        self._claimer = Claimer(
+            self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
+            self._listener is not None, put,
+        )  # fmt: skip
+        housekeeper = Housekeeper(self._store, self.incarnation, options.heartbeat, put, self._claimer.hint)
+        keeper = LeaseKeeper(self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put)
+        threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper]
+        if self._listener is not None:
+            threads.append(ListenThread(self._listener, self._claimer.hint))
+        released = False
+        try:
+            for thread in threads:
+                thread.start()
+            self._pool.start()
+            while not self._drained():
+                self._turn()
+            failpoints.hit("before_release")
+            self._claimer.stop()
+            self._claimer.join()  # what it claims after the release would be nobody's
+            patiently("release", lambda: self._store.release(self.incarnation), self._ended)
+            released = True
+        finally:
+            self._ended.set()
+            for thread in threads:
+                thread.stop()
+            self._pool.stop()
+            self._clerk.stop()
+            for thread in threads:
+                thread.join(timeout=5.0)
+            log.info("driver ended", incarnation=self.incarnation, released=released)
+
+    # A turn
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        try:
+            event = self._inbox.get(timeout=self._patience(now))
+            now = time.monotonic()
+            self._handlers[type(event)](event, now)
+            for _ in range(EVENTS_PER_TURN):
+                event = self._inbox.get_nowait()
+                self._handlers[type(event)](event, now)
+        except queue.Empty:
+            now = time.monotonic()
+        self._fire_timers(now)
+        self._pool.tick(now)
+        self._pool.flush()
+        failpoints.hit("after_dispatch")
+        if self._entries:
+            self._committer.add(self._entries)
+            self._entries = []
+        self._ask_for_more(now)
+
+    def _patience(self, now: float) -> float:
+        """Seconds to wait for an event, at most: until the next timer of any kind."""
+        times = [now + 1.0, self._pool.wake_at(), self._timers[0][0] if self._timers else None, self._drain_until]
+        return max(0.0, min(each for each in times if each is not None) - now)
+
+    def _ask_for_more(self, now: float) -> None:
+        room = self._options.concurrency - len(self._runs)
+        if room <= 0 or self._drain_until is not None or self._pool.waiting > self._pool.capacity:
+            return
+        # A busy driver with little room waits a moment for more of it: one claim per 100 executions, not per one.
+        worth_it = room * 2 >= min(self._options.claim_batch, self._options.concurrency)
+        if worth_it or now - self._last_claim > CLAIM_GAP:
+            self._claimer.ask(room)
+
+    def _fire_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            _, _, run, node = heapq.heappop(self._timers)
+            self._handle(run, TimerDue(node), now)
+        if len(self._timers) > self._timers_limit:  # the time-outs of executions that ended long before them
+            self._timers = [timer for timer in self._timers if not timer[2].closed]
+            heapq.heapify(self._timers)
+            self._timers_limit = max(TIMERS_KEPT, 2 * len(self._timers))
+
+    # Events
+
+    def _on_claimed(self, batch: ClaimedBatch, now: float) -> None:
+        self._claimer.accept()
+        self._last_claim = now
+        for found in batch.found:
+            if isinstance(found.graph, GraphInvalid):
+                self._refuse_graph(found, found.graph)
+                continue
+            run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
+            self._handle(run, Begin(found.stored), now)
+        failpoints.hit("after_plan")
+
+    def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
+        text = error_text("graph_invalid", str(error.problems[0]))
+        run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
+        run.closed = True
+        self._entries.append(Entry(run, settlement=Settlement(run.id, "failed", None, text)))
+
+    def _on_pool(self, event: Any, now: float) -> None:
+        news = self._pool.handle(event)
+        if news.results:
+            failpoints.hit("after_collect")
+        for runner, result in news.results:
+            task = self._tasks.pop(result.id, None)
+            if task is not None:
+                run, node, attempt = task
+                run.tasks.discard(result.id)
+                self._handle(run, NodeDone(node, attempt, result, runner), now)
+        for number, reason, crash in news.lost:
+            task = self._tasks.pop(number, None)
+            if task is not None:
+                run, node, attempt = task
+                run.tasks.discard(number)
+                self._handle(run, NodeLost(node, attempt, reason, crash), now)
+        self._book(news)
+
+    def _on_commit(self, event: CommitDone, now: float) -> None:
+        for run, _, then, settlement in event.entries:
+            if settlement is not None:
+                if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
+                    del self._runs[run.id]
+                self._tell(run, settlement)
+            elif then:
+                self._handle(run, Committed(then), now)
+
+    def _on_refused(self, event: Refused, now: float) -> None:
+        self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
+
+    def _on_controls(self, event: Controls, now: float) -> None:
+        for execution, control in event.asked:
+            run = self._runs.get(execution)
+            if run is not None and control == "cancel":
+                self._handle(run, ControlChanged(control), now)
+
+    def _on_entered(self, event: RunnerEntered, now: float) -> None:
+        self._pool.admit(event.runner, event.db_id)
+
+    def _on_drain(self, event: Drain, now: float) -> None:
+        if self._drain_until is None:
+            self._drain_until = now + self._options.drain_timeout
+            self._pool.drain()
+            log.info(
+                "draining", executions=len(self._runs), nodes=len(self._tasks), seconds=self._options.drain_timeout
+            )
+
+    def _on_lease_gone(self, event: LeaseGone, now: float) -> None:
+        log.error("the lease is lost", incarnation=self.incarnation, reason=event.reason, executions=len(self._runs))
+        raise LeaseLost(event.reason)
+
+    # Commands
+
+    def _handle(self, run: ExecutionRun, event: Event, now: float) -> None:
+        try:
+            commands = run.handle(event, now)
+        except Exception as error:  # a bug of ours: this execution fails, the others go on
+            log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
+            run.closed = True
+            text = error_text("internal", f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
+            commands = [Abandon(), Settle(Settlement(run.id, "failed", None, text))]
+        for command in commands:
+            if type(command) is Dispatch:
+                self._dispatch(run, command, now)
+            elif type(command) is Record:
+                self._entries.append(Entry(run, command.outcome, command.then))
+            elif type(command) is Settle:
+                self._entries.append(Entry(run, settlement=command.settlement))
+            elif type(command) is SetTimer:
+                timer = (now + command.seconds, next(self._numbers), run, command.node)
+                heapq.heappush(self._timers, timer)
+            else:
+                self._abandon(run)
+
+    def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
+        if self._drain_until is not None:
+            return  # the next driver will
+        number = next(self._numbers)
+        self._tasks[number] = (run, command.node, command.attempt)
+        run.tasks.add(number)
+        spec = run.graph.nodes[command.node].spec
+        self._pool.add(spec, run.task(number, command.node, command.attempt, now), self._shape(spec.type))
+
+    def _abandon(self, run: ExecutionRun) -> None:
+        for number in run.tasks:
+            self._tasks.pop(number, None)
+        self._pool.cancel(run.tasks)
+        run.tasks = set()
+
+    def _shape(self, node_type: str) -> Shape:
+        shape = self._shapes.get(node_type)
+        if shape is None:
+            default, handler = self._options.default_shape, HANDLERS.get(node_type)
+            # Not registered here: a runner will say so.
+            shape = self._shapes[node_type] = default if handler is None else shape_of(handler, default)
+        return shape
+
+    # Runners
+
+    def _book(self, news: News) -> None:
+        for runner, info in news.ready:
+            self._clerk.enter(runner, info)
+        for db_id, reason in news.ended:
+            self._clerk.leave(db_id, reason)
+
+    # Telling
+
+    def _tell(self, run: ExecutionRun, settlement: Settlement) -> None:
+        level = "debug" if settlement.status in ("waiting", "queued") else "info"
+        write = log.debug if level == "debug" else log.info
+        fields = {"execution": run.id, "workflow": run.graph.name}
+        if settlement.error:
+            fields["error"] = settlement.error
+        if settlement.wake_in is not None:
+            fields["seconds"] = f"{settlement.wake_in:.3g}"
+        write(f"execution {settlement.status}", **fields)
+
+    def _drained(self) -> bool:
+        if self._drain_until is None:
+            return False
+        if time.monotonic() >= self._drain_until:
+            log.warning("drain timeout: giving back what still runs", nodes=len(self._tasks))
+            return True
+        return not self._pool.in_flight and not self._entries and self._committer.idle and self._inbox.empty()

@@ -1,0 +1,91 @@
+"""What a driver does on the side, on a thread and a connection of its own: wakes executions whose timer is due, reads
+what people asked of the executions that it holds, and reaps incarnations whose lease ran out.
+
+Waking and reaping are for the whole database: every driver does them, skips what another is doing, and twice is once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cluster import logs
+from cluster.patience import Stopped, patiently
+from store.driver_store import DriverStore
+from store.errors import StoreError
+
+TURN = 1.0  # seconds between two turns when no timer is due earlier; how long a cancel may take to be noticed
+SHORTEST_TURN = 0.05
+WAKE_LIMIT = 1_000
+
+log = logs.get("housekeeper")
+
+
+class Controls(NamedTuple):
+    """(execution id, what is asked of it) of executions that this driver holds."""
+
+    asked: list[tuple[str, str]]
+
+
+class Housekeeper(threading.Thread):
+    """notify: takes Controls. woken: called when timers of this database were due, to look for work at once.
+
+    reap_every: seconds.
+    """
+
+    def __init__(
+        self,
+        store: DriverStore,
+        incarnation: str,
+        reap_every: float,
+        notify: Callable[[object], None],
+        woken: Callable[[], None],
+    ) -> None:
+        super().__init__(name="housekeeper", daemon=True)
+        self._store = store
+        self._incarnation = incarnation
+        self._reap_every = reap_every
+        self._notify = notify
+        self._woken = woken
+        self._stop = threading.Event()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> None:
+        pause = 0.0
+        next_reap = time.monotonic()
+        while not self._stop.wait(pause):
+            pause = TURN
+            try:
+                pause = patiently("timers and controls", self._turn, self._stop)
+                if time.monotonic() >= next_reap:
+                    self._reap()
+                    next_reap = time.monotonic() + self._reap_every
+            except Stopped:
+                return
+            except StoreError as error:
+                log.warning("housekeeping failed", reason=str(error))
+
+    def _turn(self) -> float:
+        """Seconds until the next turn."""
+        woken, next_due = self._store.wake_due(WAKE_LIMIT)
+        if woken:
+            log.debug("timers due", executions=woken)
+            self._woken()
+        if asked := self._store.controls(self._incarnation):
+            self._notify(Controls(asked))
+        if woken == WAKE_LIMIT:
+            return 0.0
+        return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
+
+    def _reap(self) -> None:
+        for dead in patiently("reap", self._store.reap, self._stop):
+            log.warning(
+                "reaped a driver whose lease ran out",
+                incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued,
+            )  # fmt: skip
+            if dead.requeued:
+                self._woken()

@@ -1,0 +1,117 @@
+"""Every statement that a driver makes. Each method is one transaction in one round trip, and may be repeated.
+
+Thread-safe: each call takes a connection of the engine's pool. Errors: StoreError, of which Unavailable means "again
+later", and LeaseLost "never again".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg2
+from sqlalchemy import Engine
+
+from store.connection import connection
+from store.errors import LeaseLost
+from store.queries import QUERIES
+from store.records import Claimed, Outcome, Reaped, Settlement, StoredOutcome, StoredWorkflow
+
+# The parameters of commit_if_fenced, in the order of the fields.
+_OUTCOME_NAMES = (
+    "execution_ids", "node_keys", "attempts", "kinds", "branches", "outcomes", "waits", "runners", "durations",
+)  # fmt: skip
+_SETTLEMENT_NAMES = ("settle_ids", "statuses", "wake_in", "errors")
+
+
+class DriverStore:
+    """The database, as a driver needs it. incarnation: uuid text. ttl: seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def register(self, incarnation: str, ttl: float, info: Mapping[str, Any]) -> None:
+        """A new incarnation, with a live lease. info: shown to people; must have pid and host."""
+        given = {"driver": incarnation, "ttl": ttl, "pid": info["pid"], "host": info["host"], "info": json.dumps(info)}
+        self._ask("register_driver", given)
+
+    def renew(self, incarnation: str, ttl: float) -> bool:
+        """Renew the lease; False: it is lost."""
+        return bool(self._ask("renew_lease_if_live", {"driver": incarnation, "ttl": ttl}))
+
+    def set_listening(self, incarnation: str, listening: bool) -> None:
+        """Whether this incarnation waits for a notification."""
+        self._ask("set_listening", {"driver": incarnation, "listening": listening})
+
+    def claim(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Claimed]:
+        """Take at most `limit` queued executions. Raises LeaseLost."""
+        rows = self._ask("claim_if_fenced", {"driver": incarnation, "queues": list(queues), "limit": limit})
+        _check_fence(rows[0][0], incarnation)
+        return [Claimed(*row[1:]) for row in rows if row[1] is not None]
+
+    def load_checkpoints(self, ids: Sequence[str]) -> list[StoredOutcome]:
+        """All that is recorded of these executions, per node in the order of the attempts."""
+        return [StoredOutcome(*row) for row in self._ask("load_checkpoints", {"ids": list(ids)})]
+
+    def load_workflows(self, ids: Sequence[int]) -> list[StoredWorkflow]:
+        return [StoredWorkflow(*row) for row in self._ask("load_workflows", {"ids": list(ids)})]
+
+    def commit(
+        self, incarnation: str, outcomes: Sequence[Outcome], settlements: Sequence[Settlement]
+    ) -> frozenset[str]:
+        """Record outcomes and settle executions, all or nothing. Gives the ids that were ours to settle: not those that
+        an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
+        columns = [list(column) for column in zip(*outcomes, strict=True)] or [[] for _ in Outcome._fields]
+        ends = [list(column) for column in zip(*settlements, strict=True)] or [[] for _ in Settlement._fields]
+        given = dict(zip(_OUTCOME_NAMES, columns, strict=True)) | dict(zip(_SETTLEMENT_NAMES, ends, strict=True))
+        ((fenced, _, settled),) = self._ask("commit_if_fenced", {"driver": incarnation, **given})
+        _check_fence(fenced, incarnation)
+        return frozenset(settled)
+
+    def wake_due(self, limit: int) -> tuple[int, float | None]:
+        """Queue at most `limit` executions whose timer is due. Gives how many, and the seconds until the next timer."""
+        ((woken, following),) = self._ask("wake_due", {"limit": limit})
+        return woken, following
+
+    def controls(self, incarnation: str) -> list[tuple[str, str]]:
+        """(execution id, what is asked of it) of what this incarnation holds."""
+        return [(row[0], row[1]) for row in self._ask("controls_of_driver", {"driver": incarnation})]
+
+    def reap(self) -> list[Reaped]:
+        """Requeue what incarnations without a lease hold, and end them."""
+        return [Reaped(*row) for row in self._ask("reap", {})]
+
+    def release(self, incarnation: str) -> int | None:
+        """The planned end: give everything back. None: it had been reaped."""
+        ((moved,),) = self._ask("release", {"driver": incarnation})
+        found: int | None = moved
+        return found
+
+    def register_runner(self, incarnation: str, node_id: str, host: str, pid: int, name: str) -> int:
+        """A runner's id, for Outcome.runner."""
+        given = {"driver": incarnation, "node_id": node_id, "host": host, "pid": pid, "name": name}
+        ((found,),) = self._ask("register_runner", given)
+        return int(found)
+
+    def end_runner(self, runner: int, reason: str) -> None:
+        self._ask("end_runner", {"id": runner, "reason": reason})
+
+    def _ask(self, name: str, given: Mapping[str, Any]) -> list[Any]:
+        """The rows of one statement. A bare cursor: it spares SQLAlchemy's work per statement and row."""
+        with connection(self._engine) as found:
+            bare = found.connection.driver_connection
+            assert bare is not None
+            try:
+                with bare.cursor() as cursor:
+                    cursor.execute(QUERIES[name], given)
+                    return cursor.fetchall() if cursor.description else []
+            except psycopg2.Error:
+                if bare.closed:
+                    found.invalidate()
+                raise
+
+
+def _check_fence(fenced: bool, incarnation: str) -> None:
+    if not fenced:
+        raise LeaseLost(f"the lease of incarnation {incarnation} ran out, so others go on with what it held")

@@ -1,0 +1,16 @@
+"""The schema of the first day."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    statements = (Path(__file__).parents[1] / "0001_spine.sql").read_text(encoding="utf-8")
+    with op.get_bind().connection.cursor() as cursor:  # bare: a % in the text is a %
+        cursor.execute(statements)

@@ -1,0 +1,1 @@
+"""One module per step; each runs the .sql file of its number."""

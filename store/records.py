@@ -1,0 +1,89 @@
+"""What the store gives and takes: plain tuples of plain values. JSON stays text, unparsed."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class ExecutionStatus(str, Enum):
+    """Where an execution stands."""
+
+    QUEUED = "queued"  # waits for a driver
+    RUNNING = "running"  # a driver holds it
+    WAITING = "waiting"  # parked: for a timer, a retry, a signal, or until its run_at
+    PAUSED = "paused"  # held back by a person
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
+
+
+class Claimed(NamedTuple):
+    """One claimed execution. age: seconds since its first start. input: JSON text."""
+
+    id: str
+    workflow_id: int
+    claim_count: int
+    crash_count: int
+    age: float
+    input: str | None
+
+
+class StoredOutcome(NamedTuple):
+    """A checkpoint as it was recorded. wait: seconds until its wake_at, negative when that has passed."""
+
+    execution_id: str
+    node_key: str
+    attempt: int
+    kind: str
+    branch: str | None
+    outcome: str | None
+    wait: float | None
+
+
+class Outcome(NamedTuple):
+    """A checkpoint to be recorded. outcome: JSON text. wait: seconds from the commit. runner: its id in dray.runner.
+
+    kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost,
+    s started (at_most_once), f failed.
+    """
+
+    execution_id: str
+    node_key: str
+    attempt: int
+    kind: str
+    branch: str | None
+    outcome: str | None
+    wait: float | None
+    runner: int | None
+    duration_ms: int | None
+
+
+class Settlement(NamedTuple):
+    """What becomes of an execution that its driver gives back. wake_in: seconds, for waiting. error: JSON text."""
+
+    execution_id: str
+    status: str
+    wake_in: float | None
+    error: str | None
+
+
+class StoredWorkflow(NamedTuple):
+    """One workflow version. graph: the canonical form."""
+
+    id: int
+    name: str
+    version: int
+    graph: dict[str, Any]
+
+
+class Reaped(NamedTuple):
+    """An incarnation that was reaped. requeued: executions taken from it."""
+
+    driver: str
+    host: str
+    pid: int
+    requeued: int

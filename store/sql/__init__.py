@@ -1,0 +1,1 @@
+"""The statements; store/queries.py reads them."""

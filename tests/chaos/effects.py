@@ -1,0 +1,57 @@
+"""A node type with an effect outside that can be counted: one line per run in the file that EFFECTS names."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from actors.context import NodeContext
+from actors.registry import NodeConfig, handler
+
+EFFECTS = "TEST_EFFECTS"
+
+
+class EffectConfig(NodeConfig):
+    """seconds: how long the node takes."""
+
+    seconds: float = 0.0
+
+
+@handler("effect", config=EffectConfig)
+def effect(config: EffectConfig, ctx: NodeContext) -> dict[str, Any]:
+    line = json.dumps({"key": ctx.idempotency_key, "attempt": ctx.attempt, "at": time.time(), "pid": os.getpid()})
+    # One write to a file opened for appending is one piece, whoever else writes.
+    with Path(os.environ[EFFECTS]).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+    if config.seconds:
+        time.sleep(config.seconds)
+    return {"by": os.getpid()}
+
+
+@handler("crash")
+def crash(config: dict[str, Any], ctx: NodeContext) -> None:
+    """Ends its runner's process."""
+    os._exit(13)
+
+
+@handler("stuck")
+def stuck(config: dict[str, Any], ctx: NodeContext) -> None:
+    """Never returns, and hears nothing."""
+    while True:
+        time.sleep(60)
+
+
+class Effect(NamedTuple):
+    """key: execution/node. at: seconds since 1970, before the node took effect."""
+
+    key: str
+    attempt: int
+    at: float
+    pid: int
+
+
+def read_effects(path: Path) -> list[Effect]:
+    return [Effect(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []

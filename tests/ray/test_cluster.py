@@ -1,0 +1,156 @@
+"""Several Ray nodes, several drivers: work is spread and shared, and a lost node or driver costs only what ran there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.registry import load_handlers
+from cluster.graph import canonical
+from store.client import Client, Execution
+from tests.chaos.drivers import PATIENCE, ROOT, driver
+
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+
+# Another process, so that the cluster is not this process's one Ray: a line to it kills the second of its three nodes.
+CLUSTER = """
+import os, sys
+os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", RAY_enable_metrics_collection="0",
+                  RAY_prestart_worker_first_driver="0")
+from ray.cluster_utils import Cluster
+fast = {"health_check_period_ms": 500, "health_check_timeout_ms": 1000, "health_check_failure_threshold": 3,
+        "health_check_initial_delay_ms": 0}
+cluster = Cluster(initialize_head=True, head_node_args={
+    "num_cpus": 0, "include_dashboard": False, "object_store_memory": 80 << 20, "_system_config": fast})
+nodes = [cluster.add_node(num_cpus=2, object_store_memory=80 << 20) for _ in range(3)]
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    if line.strip() == "kill":
+        cluster.remove_node(nodes[1], allow_graceful=False)
+        print(nodes[1].node_id, flush=True)
+cluster.shutdown()
+"""
+
+
+class RayCluster:
+    """A head without CPUs and three nodes of two CPUs, all on this machine."""
+
+    def __init__(self, log: Path) -> None:
+        with log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", CLUSTER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TEST_EFFECTS": str(log.parent / "effects.jsonl")},
+            )
+        self.address = self._answer()
+        assert self.address, log.read_text()
+
+    def kill_a_node(self) -> str:
+        """Its id in Ray."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("kill\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def stop(self) -> None:
+        try:
+            self.process.communicate("", timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    found = RayCluster(tmp_path_factory.mktemp("cluster") / "cluster.log")
+    yield found
+    found.stop()
+
+
+def graph(count: int, seconds: float = 0.0) -> dict[str, Any]:
+    ids = [f"n{index}" for index in range(count)]
+    return {
+        "nodes": [{"id": each, "type": "effect", "config": {"seconds": seconds}} for each in ids],
+        "edges": [{"from": a, "to": b} for a, b in zip(ids, ids[1:], strict=False)],
+    }
+
+
+def submit(client: Client, source: dict[str, Any], count: int) -> list[str]:
+    client.apply_workflow("spread", canonical(source, load_handlers(["tests.chaos.effects"])))
+    return client.submit_many("spread", [{} for _ in range(count)])
+
+
+def wait_finished(client: Client, ids: list[str], at_least: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while sum(each.status == "completed" for each in finished(client, ids)) < at_least:
+        assert time.monotonic() < until, Counter(each.status for each in finished(client, ids))
+        time.sleep(0.05)
+
+
+def finished(client: Client, ids: list[str]) -> list[Execution]:
+    return client.list(workflow="spread", limit=len(ids) + 1)
+
+
+def test_two_drivers_share_the_work_and_one_of_them_is_killed_half_way(
+    cluster: RayCluster, database: str, client: Client, tmp_path: Path
+) -> None:
+    ids = submit(client, graph(3), 2_000)
+    on_ray = {"executor": "ray", "ray_address": cluster.address, "concurrency": 100, "claim_batch": 50, "runners": 3}
+    with driver(database, tmp_path, **on_ray) as first, driver(database, tmp_path, **on_ray) as second:
+        wait_finished(client, ids, 1_000)
+        first.kill()
+        wait_finished(client, ids, 2_000)
+        assert second.stop() == 0, second.said
+    rows = client.query(
+        "SELECT c.execution_id::text, count(DISTINCT r.driver), count(*), max(e.claim_count) FROM dray.checkpoint c "
+        "JOIN dray.runner r ON r.id = c.runner JOIN dray.execution e ON e.id = c.execution_id WHERE c.kind = 'c' "
+        "GROUP BY 1"
+    )
+    assert len(rows) == 2_000
+    assert {count for _, _, count, _ in rows} == {3}, "each node is recorded once"
+    assert all(drivers == 1 for _, drivers, _, claims in rows if claims == 1), "one driver at a time"
+    by_driver = client.query(
+        "SELECT r.driver, count(*) FROM dray.checkpoint c JOIN dray.runner r ON r.id = c.runner GROUP BY 1"
+    )
+    assert len(by_driver) == 2, "both had their share"
+    assert min(share for _, share in by_driver) > 300
+
+
+def test_a_killed_ray_node_costs_only_its_runners(
+    cluster: RayCluster, database: str, client: Client, tmp_path: Path
+) -> None:
+    ids = submit(client, graph(4, seconds=0.05), 300)
+    with driver(
+        database, tmp_path, executor="ray", ray_address=cluster.address, runners=6, runner_concurrency=4, runner_slots=8
+    ) as running:
+        wait_finished(client, ids, 30)
+        killed = cluster.kill_a_node()
+        wait_finished(client, ids, 300)
+        running.wait_said("runner ended")
+        nodes = Counter(attempt.ray_node for each in ids[:100] for attempt in client.attempts(each))
+        assert len({node for node in nodes if node}) >= 2, "the runners were spread over the nodes"
+        ended = client.query("SELECT node_id, ended FROM dray.runner WHERE ended IS NOT NULL")
+        assert {node for node, _ in ended} == {killed}
+        alive = client.query("SELECT node_id FROM dray.runner WHERE ended IS NULL")
+        assert killed not in {node for (node,) in alive}
+        assert len(alive) >= 4, "replaced elsewhere, as far as there is room"
+        assert running.stop() == 0, running.said
+    for each in ids:
+        done = [attempt for attempt in client.attempts(each) if attempt.kind == "completed"]
+        assert sorted(attempt.node_key for attempt in done) == ["n0", "n1", "n2", "n3"]
+        assert all(attempt.runner and attempt.ray_node for attempt in done), "an attempt says where it ran"
