@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from actors.local_pool import local_runners
 from actors.pool import Pool, RunnerFactory, Shape
 from actors.registry import load_handlers
 from cluster import failpoints, logs
@@ -133,3 +134,22 @@ def _drained_by(stop: threading.Event, driver: Driver) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextmanager
+def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactory], int]]:
+    """How runners are made, given the incarnation, and how many of the default shape there are to be."""
+    if settings.executor == "local":
+        make = local_runners(settings.runner_concurrency, settings.max_output_bytes)
+        yield lambda _: make, settings.runners or 1
+        return
+    # Here, since importing Ray takes a second and 60 MB, and must come after the bootstrap has set its environment.
+    from cluster import ray_bootstrap
+
+    with ray_bootstrap.running(settings) as cluster:
+        from actors.ray_pool import ray_runners
+
+        runners = settings.runners or max(1, int(cluster.cpus / (settings.runner_cpus or 1.0)))
+        yield lambda incarnation: ray_runners(
+            incarnation, settings.handlers, settings.runner_concurrency, settings.max_output_bytes
+        ), runners

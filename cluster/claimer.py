@@ -67,7 +67,7 @@ class Claimer(threading.Thread):
         self._notify = notify
         self._graphs: OrderedDict[int, Graph | GraphInvalid] = OrderedDict()
         self._changed = threading.Condition()
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._asked = 0  # room in the driver; 0 = not asked
         self._handed_over = False  # a batch that the driver has not taken in yet
         self._hinted = False
@@ -95,7 +95,7 @@ class Claimer(threading.Thread):
             self._changed.notify()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         with self._changed:
             self._changed.notify()
 
@@ -119,7 +119,7 @@ class Claimer(threading.Thread):
         """How many to claim, once it is time for it; 0 = stop."""
         until = time.monotonic() + pause
         with self._changed:
-            while not self._stop.is_set():
+            while not self._ended.is_set():
                 left = until - time.monotonic()
                 if self._asked and (self._hinted or left <= 0):
                     self._hinted = False
@@ -129,7 +129,7 @@ class Claimer(threading.Thread):
         return 0
 
     def _claim(self, limit: int) -> list[Claimed]:
-        claimed = patiently("claim", lambda: self._store.claim(self._incarnation, self._queues, limit), self._stop)
+        claimed = patiently("claim", lambda: self._store.claim(self._incarnation, self._queues, limit), self._ended)
         if claimed:
             failpoints.hit("after_claim")
             batch = self._load(claimed)
@@ -159,7 +159,7 @@ class Claimer(threading.Thread):
 
     def _listen(self, listening: bool) -> None:
         if self._listens and self._listening != listening:
-            patiently("listen", lambda: self._store.set_listening(self._incarnation, listening), self._stop)
+            patiently("listen", lambda: self._store.set_listening(self._incarnation, listening), self._ended)
             self._listening = listening
 
     def _load(self, claimed: list[Claimed]) -> list[Found]:
@@ -167,14 +167,14 @@ class Claimer(threading.Thread):
         again = [each.id for each in claimed if each.claim_count > 1]
         stored: defaultdict[str, list[StoredOutcome]] = defaultdict(list)
         if again:
-            for outcome in patiently("load", lambda: self._store.load_checkpoints(again), self._stop):
+            for outcome in patiently("load", lambda: self._store.load_checkpoints(again), self._ended):
                 stored[outcome.execution_id].append(outcome)
         return [Found(each, graphs[each.workflow_id], stored.get(each.id, ())) for each in claimed]
 
     def _load_graphs(self, ids: set[int]) -> dict[int, Graph | GraphInvalid]:
         missing = [each for each in ids if each not in self._graphs]
         if missing:
-            for workflow in patiently("load", lambda: self._store.load_workflows(missing), self._stop):
+            for workflow in patiently("load", lambda: self._store.load_workflows(missing), self._ended):
                 try:
                     graph: Graph | GraphInvalid = load(workflow.id, workflow.name, workflow.version, workflow.graph)
                 except GraphInvalid as error:
@@ -195,13 +195,13 @@ class ListenThread(threading.Thread):
         super().__init__(name="listener", daemon=True)
         self._listener = listener
         self._hint = hint
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         self._listener.close()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._ended.is_set():
             if self._listener.wait(60.0):
                 self._hint()

@@ -30,7 +30,7 @@ class Clerk:
         self._store = store
         self._incarnation = incarnation
         self._notify = notify
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clerk")
 
     def enter(self, runner: int, info: RunnerInfo) -> None:
@@ -41,7 +41,7 @@ class Clerk:
         self._thread.submit(self._leave, db_id, reason)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _enter(self, runner: int, info: RunnerInfo) -> None:
@@ -59,7 +59,7 @@ class Clerk:
 
     def _ask(self, what: str, call: Callable[[], Answer]) -> Answer | None:
         try:
-            return patiently(what, call, self._stop)
+            return patiently(what, call, self._ended)
         except Stopped:
             return None
         except Exception as error:  # without rows for its runners the driver can do nothing

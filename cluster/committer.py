@@ -64,7 +64,7 @@ class Committer(threading.Thread):
         self._given: list[Entry] = []
         self._changed = threading.Condition()
         self._busy = False
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def add(self, entries: list[Entry]) -> None:
         """Have these written, after all that was added before."""
@@ -80,7 +80,7 @@ class Committer(threading.Thread):
 
     def stop(self) -> None:
         """End the thread; what is not written yet is dropped."""
-        self._stop.set()
+        self._ended.set()
         with self._changed:
             self._changed.notify()
 
@@ -100,9 +100,9 @@ class Committer(threading.Thread):
 
     def _take(self) -> list[Entry]:
         with self._changed:
-            while not self._given and not self._stop.is_set():
+            while not self._given and not self._ended.is_set():
                 self._changed.wait()
-            if self._stop.is_set():
+            if self._ended.is_set():
                 return []
             self._busy = True
             size = count = 0
@@ -125,7 +125,7 @@ class Committer(threading.Thread):
         outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
         settlements = [entry.settlement for entry in batch if entry.settlement is not None]
         failpoints.hit("before_commit")
-        patiently("commit", lambda: self._store.commit(self._incarnation, outcomes, settlements), self._stop)
+        patiently("commit", lambda: self._store.commit(self._incarnation, outcomes, settlements), self._ended)
         failpoints.hit("after_commit")
 
     def _split(self, batch: list[Entry], error: DataRefused) -> None:

@@ -49,18 +49,18 @@ class Housekeeper(threading.Thread):
         self._reap_every = reap_every
         self._notify = notify
         self._woken = woken
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
 
     def run(self) -> None:
         pause = 0.0
         next_reap = time.monotonic()
-        while not self._stop.wait(pause):
+        while not self._ended.wait(pause):
             pause = TURN
             try:
-                pause = patiently("timers and controls", self._turn, self._stop)
+                pause = patiently("timers and controls", self._turn, self._ended)
                 if time.monotonic() >= next_reap:
                     self._reap()
                     next_reap = time.monotonic() + self._reap_every
@@ -82,7 +82,7 @@ class Housekeeper(threading.Thread):
         return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
 
     def _reap(self) -> None:
-        for dead in patiently("reap", self._store.reap, self._stop):
+        for dead in patiently("reap", self._store.reap, self._ended):
             log.warning(
                 "reaped a driver whose lease ran out",
                 incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued,

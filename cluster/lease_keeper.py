@@ -39,15 +39,15 @@ class LeaseKeeper(threading.Thread):
         self._heartbeat = heartbeat
         self._margin = min(heartbeat, ttl / 10)
         self._notify = notify
-        self._stop = threading.Event()
+        self._ended = threading.Event()
         self.trusted_until = registered + ttl - self._margin
 
     def stop(self) -> None:
-        self._stop.set()
+        self._ended.set()
 
     def run(self) -> None:
         pause = self._heartbeat
-        while not self._stop.wait(max(0.0, min(pause, self.trusted_until - time.monotonic()))):
+        while not self._ended.wait(max(0.0, min(pause, self.trusted_until - time.monotonic()))):
             sent = time.monotonic()
             if sent >= self.trusted_until:
                 self._end("no renewal reached the database in time")
@@ -67,5 +67,5 @@ class LeaseKeeper(threading.Thread):
                 return
 
     def _end(self, reason: str) -> None:
-        if not self._stop.is_set():
+        if not self._ended.is_set():
             self._notify(LeaseGone(reason))

@@ -1,0 +1,78 @@
+"""LISTEN on a connection of its own: a hint that there may be work, never more.
+
+Notifications that were sent while the connection was down are lost, so whoever listens polls now and then as well.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+
+import psycopg2
+from sqlalchemy.exc import DBAPIError
+
+from store.connection import connect, waits
+from store.errors import StoreError
+from store.url import DatabaseURL
+
+CHANNEL = "dray"
+
+
+class Listener:
+    """url: must lead to a session that stays ours, so past any transaction pooler. One thread waits at a time."""
+
+    def __init__(self, url: str | DatabaseURL) -> None:
+        self._engine = connect(url, pool_size=1, application_name="dray listener")
+        self._connection: psycopg2.extensions.connection | None = None
+        self._pauses = waits()
+        self._closed = threading.Event()
+        self._wake_read, self._wake_write = os.pipe()
+
+    def wait(self, seconds: float) -> bool:
+        """True once something was notified, or may have been while the connection was down; False after `seconds`, or
+        when closed. A connection that breaks is made again, after a pause that grows."""
+        until = time.monotonic() + seconds
+        while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
+            try:
+                if self._connection is None:
+                    self._connect()
+                    return True
+                if self._heard(left):
+                    return True
+            except (psycopg2.Error, StoreError, DBAPIError):
+                self._drop()
+                self._closed.wait(min(left, next(self._pauses)))
+        return False
+
+    def close(self) -> None:
+        """End a wait() in another thread, and all later ones."""
+        self._closed.set()
+        os.write(self._wake_write, b"x")
+
+    def _connect(self) -> None:
+        fresh = self._engine.raw_connection()
+        made = fresh.driver_connection
+        assert made is not None
+        fresh.detach()  # ours from here on, not the pool's
+        made.autocommit = True
+        with made.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}")
+        self._connection = made
+        self._pauses = waits()
+
+    def _heard(self, seconds: float) -> bool:
+        assert self._connection is not None
+        ready, _, _ = select.select([self._connection, self._wake_read], [], [], seconds)
+        if self._connection not in ready:
+            return False
+        self._connection.poll()
+        heard = bool(self._connection.notifies)
+        self._connection.notifies.clear()
+        return heard
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
