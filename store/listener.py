@@ -9,6 +9,7 @@ import os
 import select
 import threading
 import time
+from typing import Any
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
@@ -25,7 +26,7 @@ class Listener:
 
     def __init__(self, url: str | DatabaseURL) -> None:
         self._engine = connect(url, pool_size=1, application_name="dray listener")
-        self._connection: psycopg2.extensions.connection | None = None
+        self._connection: Any = None  # of psycopg2
         self._pauses = waits()
         self._closed = threading.Event()
         self._wake_read, self._wake_write = os.pipe()

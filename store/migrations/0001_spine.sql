@@ -7,8 +7,8 @@ CREATE TABLE dray.workflow (
     id         integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text NOT NULL,
     version    integer NOT NULL,
-    digest     text NOT NULL,
     graph      jsonb NOT NULL,
+    ends       text[] NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT workflow_name_version_key UNIQUE (name, version)
 );
@@ -126,6 +126,24 @@ $$;
 CREATE FUNCTION dray.wake_drivers() RETURNS void LANGUAGE sql VOLATILE AS $$
     SELECT pg_notify('dray', '') WHERE EXISTS (SELECT 1 FROM dray.driver WHERE listening)
 $$;
+
+-- (nothing) -> the next version of a workflow, or its latest one where that has the same graph. Two at once wait for each other.
+-- graph: canonical, as cluster/graph.py makes it. ends: the nodes that no edge leaves, whose outputs are the execution's.
+CREATE FUNCTION dray.apply_workflow(name text, graph jsonb) RETURNS TABLE (id integer, version integer, created boolean) LANGUAGE plpgsql VOLATILE AS $$
+DECLARE latest dray.workflow;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('dray.workflow'), hashtext(apply_workflow.name));
+    SELECT w.* INTO latest FROM dray.workflow w WHERE w.name = apply_workflow.name ORDER BY w.version DESC LIMIT 1;
+    IF latest.graph = apply_workflow.graph THEN
+        RETURN QUERY SELECT latest.id, latest.version, false;
+    ELSE
+        RETURN QUERY INSERT INTO dray.workflow AS w (name, version, graph, ends)
+        SELECT apply_workflow.name, coalesce(latest.version, 0) + 1, apply_workflow.graph, ARRAY(
+            SELECT n ->> 'id' FROM jsonb_array_elements(apply_workflow.graph -> 'nodes') n
+            EXCEPT SELECT e ->> 'from' FROM jsonb_array_elements(apply_workflow.graph -> 'edges') e)
+        RETURNING w.id, w.version, true;
+    END IF;
+END $$;
 
 CREATE FUNCTION dray.latest_workflow(workflow text) RETURNS integer LANGUAGE plpgsql STABLE AS $$
 DECLARE found_id integer;
@@ -267,13 +285,14 @@ BEGIN
 END $$;
 
 -- What an execution gave: the output of its end node, or an object of outputs by node id where it has several. Derived, so nothing is stored twice.
+-- A completed node without an outcome is a trigger: its output is the input.
 CREATE FUNCTION dray.output(id uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN count(*) FILTER (WHERE c.node_key IS NOT NULL) <= 1 AND jsonb_array_length(w.graph -> 'ends') = 1
-                THEN (array_agg(c.outcome))[1]
-                ELSE coalesce(jsonb_object_agg(c.node_key, c.outcome) FILTER (WHERE c.node_key IS NOT NULL), '{}') END
+    SELECT CASE WHEN cardinality(w.ends) = 1 THEN (array_agg(coalesce(c.outcome, i.input)))[1]
+                ELSE coalesce(jsonb_object_agg(c.node_key, coalesce(c.outcome, i.input)) FILTER (WHERE c.node_key IS NOT NULL), '{}') END
     FROM dray.execution e
     JOIN dray.workflow w ON w.id = e.workflow_id
-    LEFT JOIN dray.checkpoint c ON c.execution_id = e.id AND c.kind IN ('c', 'w') AND w.graph -> 'ends' ? c.node_key
+    LEFT JOIN dray.execution_input i ON i.execution_id = e.id
+    LEFT JOIN dray.checkpoint c ON c.execution_id = e.id AND c.kind IN ('c', 'w') AND c.node_key = ANY (w.ends)
     WHERE e.id = output.id AND e.status = 'completed'
     GROUP BY w.id
 $$;
@@ -282,5 +301,5 @@ $$;
 CREATE VIEW dray.attempts AS
 SELECT c.execution_id, c.node_key, c.attempt,
     CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost' WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
-    c.branch, c.outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
+    c.branch, coalesce(c.outcome, CASE WHEN c.kind = 'c' THEN (SELECT i.input FROM dray.execution_input i WHERE i.execution_id = c.execution_id) END) AS outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
 FROM dray.checkpoint c LEFT JOIN dray.runner r ON r.id = c.runner;

@@ -17,6 +17,7 @@ from actors.registry import load_handlers
 from cluster.graph import canonical
 from store.client import Client, Execution
 from tests.chaos.drivers import PATIENCE, ROOT, driver
+from tests.pg import Sql
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 
@@ -107,7 +108,7 @@ def finished(client: Client, ids: list[str]) -> list[Execution]:
 
 
 def test_two_drivers_share_the_work_and_one_of_them_is_killed_half_way(
-    cluster: RayCluster, database: str, client: Client, tmp_path: Path
+    cluster: RayCluster, database: str, client: Client, sql: Sql, tmp_path: Path
 ) -> None:
     ids = submit(client, graph(3), 2_000)
     on_ray = {"executor": "ray", "ray_address": cluster.address, "concurrency": 100, "claim_batch": 50, "runners": 3}
@@ -116,7 +117,7 @@ def test_two_drivers_share_the_work_and_one_of_them_is_killed_half_way(
         first.kill()
         wait_finished(client, ids, 2_000)
         assert second.stop() == 0, second.said
-    rows = client.query(
+    rows = sql(
         "SELECT c.execution_id::text, count(DISTINCT r.driver), count(*), max(e.claim_count) FROM dray.checkpoint c "
         "JOIN dray.runner r ON r.id = c.runner JOIN dray.execution e ON e.id = c.execution_id WHERE c.kind = 'c' "
         "GROUP BY 1"
@@ -124,15 +125,13 @@ def test_two_drivers_share_the_work_and_one_of_them_is_killed_half_way(
     assert len(rows) == 2_000
     assert {count for _, _, count, _ in rows} == {3}, "each node is recorded once"
     assert all(drivers == 1 for _, drivers, _, claims in rows if claims == 1), "one driver at a time"
-    by_driver = client.query(
-        "SELECT r.driver, count(*) FROM dray.checkpoint c JOIN dray.runner r ON r.id = c.runner GROUP BY 1"
-    )
+    by_driver = sql("SELECT r.driver, count(*) FROM dray.checkpoint c JOIN dray.runner r ON r.id = c.runner GROUP BY 1")
     assert len(by_driver) == 2, "both had their share"
     assert min(share for _, share in by_driver) > 300
 
 
 def test_a_killed_ray_node_costs_only_its_runners(
-    cluster: RayCluster, database: str, client: Client, tmp_path: Path
+    cluster: RayCluster, database: str, client: Client, sql: Sql, tmp_path: Path
 ) -> None:
     ids = submit(client, graph(4, seconds=0.05), 300)
     with driver(
@@ -144,9 +143,9 @@ def test_a_killed_ray_node_costs_only_its_runners(
         running.wait_said("runner ended")
         nodes = Counter(attempt.ray_node for each in ids[:100] for attempt in client.attempts(each))
         assert len({node for node in nodes if node}) >= 2, "the runners were spread over the nodes"
-        ended = client.query("SELECT node_id, ended FROM dray.runner WHERE ended IS NOT NULL")
+        ended = sql("SELECT node_id, ended FROM dray.runner WHERE ended IS NOT NULL")
         assert {node for node, _ in ended} == {killed}
-        alive = client.query("SELECT node_id FROM dray.runner WHERE ended IS NULL")
+        alive = sql("SELECT node_id FROM dray.runner WHERE ended IS NULL")
         assert killed not in {node for (node,) in alive}
         assert len(alive) >= 4, "replaced elsewhere, as far as there is room"
         assert running.stop() == 0, running.said

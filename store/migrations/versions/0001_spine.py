@@ -12,5 +12,4 @@ down_revision = None
 
 def upgrade() -> None:
     statements = (Path(__file__).parents[1] / "0001_spine.sql").read_text(encoding="utf-8")
-    with op.get_bind().connection.cursor() as cursor:  # bare: a % in the text is a %
-        cursor.execute(statements)
+    op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %

@@ -1,0 +1,316 @@
+"""The client: submit executions and look at them, from any Python program. Imports no Ray.
+
+    client = Client("postgresql://...")
+    id = client.submit("orders", {"n": 1})
+    print(client.wait(id).output)
+
+Given a Connection, everything happens inside the caller's own transaction: what is submitted there exists once that
+transaction commits, and never if it does not. Every method raises StoreError (store/errors.py) and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from sqlalchemy import Connection, Engine
+
+from store.connection import connect, connection, store_errors
+from store.errors import DatabaseURLInvalid, DataRefused, ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
+from store.queries import QUERIES
+from store.records import FINAL, StoredWorkflow
+from store.url import DatabaseURL
+
+FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
+LONGEST_LOOK = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution as it stood when it was asked for. Times have a zone. priority: higher runs first.
+
+    error: {"type", "message", "node"?} of a failed one. output: of its end node, or an object by node id where the
+    graph has several ends; None until completed. input and output are left out (None) in lists.
+    """
+
+    id: str
+    workflow: str
+    version: int
+    status: str
+    priority: int
+    queue: str
+    created_at: datetime
+    run_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    wake_at: datetime | None
+    claim_count: int
+    crash_count: int
+    error: dict[str, Any] | None
+    labels: dict[str, Any] | None
+    input: Any = None
+    output: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What was recorded of one attempt of one node. kind: completed, waiting, retried, lost, started or failed.
+
+    outcome: the output, or the error {"type", "message", "node"}. runner, ray_node, host, pid: where it ran; None for
+    what needs no runner.
+    """
+
+    node_key: str
+    attempt: int
+    kind: str
+    branch: str | None
+    outcome: Any
+    at: datetime
+    duration_ms: int | None
+    wake_at: datetime | None
+    runner: str | None
+    ray_node: str | None
+    host: str | None
+    pid: int | None
+
+
+# Inside the class `list` is a method.
+Ids: TypeAlias = list[str]
+Executions: TypeAlias = list[Execution]
+Attempts: TypeAlias = list[Attempt]
+Workflows: TypeAlias = list[StoredWorkflow]
+Rows: TypeAlias = list[Any]
+
+
+class Client:
+    """database: a URL in any form, an Engine of store.connection.connect(), or a Connection of the caller's own.
+
+    None: DRAY_DATABASE_URL, else DATABASE_URL. Raises DatabaseURLInvalid.
+    """
+
+    def __init__(self, database: str | DatabaseURL | Engine | Connection | None = None) -> None:
+        if database is None:
+            database = os.environ.get("DRAY_DATABASE_URL") or os.environ.get("DATABASE_URL")
+            if database is None:
+                raise DatabaseURLInvalid("no database: pass its URL to Client(), or set DRAY_DATABASE_URL")
+        self._owned: Engine | None = None
+        if isinstance(database, (str, DatabaseURL)):
+            database = self._owned = connect(database, pool_size=5, application_name="dray client", pre_ping=True)
+        self._database: Engine | Connection = database
+
+    def close(self) -> None:
+        """Close the connections that this client made; an engine or a connection that it was given is left alone."""
+        if self._owned is not None:
+            self._owned.dispose()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Executions
+
+    def submit(
+        self,
+        workflow: str,
+        input: Any = None,  # noqa: A002 - the word for it
+        *,
+        priority: int = 5,
+        queue: str = "default",
+        run_at: datetime | None = None,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Start an execution of the latest version of a workflow; gives its id.
+
+        input: any JSON value, None = {}. run_at: not before; without a zone it is local time. idempotency_key: a second
+        submit to this workflow with the same key gives the id of the first. Raises WorkflowNotFound, DataRefused.
+        """
+        given = {
+            "workflow": workflow,
+            "input": None if input is None else _json(input, "input"),
+            "priority": priority,
+            "queue": queue,
+            "run_at": None if run_at is None else run_at.astimezone(),
+            "idempotency_key": idempotency_key,
+            "labels": None if labels is None else _json(labels, "labels"),
+        }
+        with _known(workflow):
+            return str(self._ask("submit", given)[0][0])
+
+    def submit_many(
+        self,
+        workflow: str,
+        inputs: Iterable[Any],
+        *,
+        priority: int = 5,
+        queue: str = "default",
+        labels: Mapping[str, Any] | None = None,
+    ) -> Ids:
+        """Start one execution for each input, thousands in one call, all or none; gives their ids in that order."""
+        texts = [_json({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
+        if not texts:
+            return []
+        given = {
+            "workflow": workflow,
+            "inputs": texts,
+            "priority": priority,
+            "queue": queue,
+            "labels": None if labels is None else _json(labels, "labels"),
+        }
+        with _known(workflow):
+            return [row[0] for row in self._ask("submit_many", given)]
+
+    def get(self, execution: str) -> Execution:
+        """One execution, with input and output. Raises ExecutionNotFound."""
+        rows = self._ask("get_execution", {"id": _uuid(execution)})
+        if not rows:
+            raise ExecutionNotFound(execution)
+        return _execution(rows[0])
+
+    def attempts(self, execution: str) -> Attempts:
+        """All that is recorded of its nodes, in the order of recording. Empty also for an unknown execution."""
+        return [Attempt(*row) for row in self._ask("list_attempts", {"id": _uuid(execution)})]
+
+    def wait(self, execution: str, timeout: float | None = None) -> Execution:
+        """The execution once it has ended, whatever its end. timeout: seconds, None = for ever.
+
+        Raises WaitTimeout, ExecutionNotFound. Not for a Connection inside a transaction, which may never see the end.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        pause = FIRST_LOOK
+        while True:
+            rows = self._ask("get_status", {"id": _uuid(execution)})
+            if not rows:
+                raise ExecutionNotFound(execution)
+            if rows[0][0] in FINAL:
+                return self.get(execution)
+            if until is not None and time.monotonic() + pause > until:
+                raise WaitTimeout(execution, rows[0][0], timeout or 0.0)
+            time.sleep(pause)
+            pause = min(LONGEST_LOOK, pause * 1.2)
+
+    def cancel(self, execution: str) -> str:
+        """Cancel it; gives its status now, `cancelling` while its driver still has to stop it, or how it had ended
+        before. Raises ExecutionNotFound."""
+        ((status,),) = self._ask("cancel", {"id": _uuid(execution)})
+        if status is None:
+            raise ExecutionNotFound(execution)
+        return str(status)
+
+    def signal(self, execution: str, name: str, payload: Any = None) -> bool:
+        """Send a signal; False: the execution has ended. Raises ExecutionNotFound."""
+        text = None if payload is None else _json(payload, "payload")
+        ((sent,),) = self._ask("signal", {"id": _uuid(execution), "name": name, "payload": text})
+        if not sent and not self._ask("get_status", {"id": _uuid(execution)}):
+            raise ExecutionNotFound(execution)
+        return bool(sent)
+
+    def list(
+        self,
+        workflow: str | None = None,
+        status: str | None = None,
+        labels: Mapping[str, Any] | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> Executions:
+        """Executions without input and output, the newest first. before: an id, to go on with older ones."""
+        given = {
+            "workflow": workflow,
+            "status": status,
+            "labels": None if labels is None else _json(labels, "labels"),
+            "limit": limit,
+            "before": None if before is None else _uuid(before),
+        }
+        return [_execution((*row, None, None)) for row in self._ask("list_executions", given)]
+
+    # Workflows
+
+    def apply_workflow(self, name: str, graph: Mapping[str, Any]) -> tuple[int, int, bool]:
+        """Store a graph as the next version; gives (id, version, whether it is new). The latest version's graph again
+        makes no new version. graph: canonical, as cluster.graph.canonical() or dray.canonical_graph() makes it."""
+        ((found, version, created),) = self._ask("apply_workflow", {"name": name, "graph": _json(graph, "graph")})
+        return found, version, created
+
+    def workflows(self) -> Workflows:
+        """All workflows in their latest version, by name."""
+        return [StoredWorkflow(*row) for row in self._ask("list_workflows", {})]
+
+    def workflow(self, name: str, version: int | None = None) -> StoredWorkflow:
+        """One workflow; version None = the latest. Raises WorkflowNotFound."""
+        rows = self._ask("get_workflow", {"name": name, "version": version})
+        if not rows:
+            raise WorkflowNotFound(name, version)
+        return StoredWorkflow(*rows[0])
+
+    # The whole
+
+    def stats(self) -> dict[str, Any]:
+        """{"queues": {queue: {status: count}}, "oldest_queued_seconds": {queue: seconds}, "drivers": [{"id", "host",
+        "pid", "started_at", "lease_seconds", "executions", "info"}]}; lease_seconds: left, negative = about to be
+        reaped."""
+        queues: dict[str, dict[str, int]] = {}
+        for queue, status, count in self._ask("count_executions", {}):
+            queues.setdefault(queue, {})[status] = count
+        names = ("id", "host", "pid", "started_at", "lease_seconds", "executions", "info")
+        return {
+            "queues": queues,
+            "oldest_queued_seconds": dict(self._ask("oldest_queued", {})),
+            "drivers": [dict(zip(names, row, strict=True)) for row in self._ask("list_drivers", {})],
+        }
+
+    # Inside
+
+    def _ask(self, name: str, given: Mapping[str, Any]) -> Rows:
+        with self._connection() as found:
+            return [tuple(row) for row in found.exec_driver_sql(QUERIES[name], dict(given)).all()]
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        if isinstance(self._database, Connection):
+            with store_errors():
+                yield self._database
+        else:
+            with connection(self._database) as found:
+                yield found
+
+
+@contextmanager
+def _known(workflow: str) -> Iterator[None]:
+    """dray.submit raises no_data_found for a workflow that is not there."""
+    try:
+        yield
+    except StoreError as error:
+        if error.sqlstate == "P0002":
+            raise WorkflowNotFound(workflow) from None
+        raise
+
+
+def _execution(row: tuple[Any, ...]) -> Execution:
+    head, tail = row[:6], row[6:]
+    # The first 48 bits of an id of version 7 are the milliseconds of its making.
+    made = datetime.fromtimestamp(int(head[0].replace("-", "")[:12], 16) / 1000, timezone.utc)
+    return Execution(*(*head, made, *tail))
+
+
+def _uuid(execution: str) -> str:
+    try:
+        return str(uuid.UUID(execution))
+    except (ValueError, AttributeError, TypeError):
+        raise ExecutionNotFound(str(execution)) from None
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataRefused(f"{what} is no JSON ({error}): give plain values") from None

@@ -1,0 +1,149 @@
+"""Starting and joining a Ray, each in a process of its own: Ray is one per process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+PROLOGUE = """
+import json, os, signal, sys
+from cluster import ray_bootstrap
+from cluster.errors import RayUnavailable
+from cluster.settings import load
+"""
+
+
+def run(script: str, **environ: str) -> Any:
+    """What the script prints as JSON on its last line. Neither this session's Ray nor its settings reach it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DRAY_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", PROLOGUE + script], cwd=ROOT, env={**kept, **environ},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+OWN = """
+def ours(number, frame): pass
+signal.signal(signal.SIGTERM, ours)
+with ray_bootstrap.running(load(ray_num_cpus=3)) as cluster:
+    import ray
+    @ray.remote
+    def look():
+        return open("/proc/self/environ").read(), os.nice(0)
+    environ, niceness = ray.get(look.remote())
+    runner = dict(each.partition("=")[::2] for each in environ.split("\\0"))
+    while_up = signal.getsignal(signal.SIGTERM) is ours
+    store = ray.cluster_resources()["object_store_memory"]
+print(json.dumps({
+    "cpus": cluster.cpus, "dashboard": cluster.dashboard, "store": store, "runner": runner, "niceness": niceness,
+    "sigterm": while_up, "kept": os.environ["DRAY_DATABASE_URL"], "mode": os.environ["RAY_AUTH_MODE"],
+    "token": os.environ["RAY_AUTH_TOKEN"], "up": ray.is_initialized(),
+}))
+"""
+
+
+def test_a_ray_of_our_own_is_as_the_settings_say_and_knows_no_database() -> None:
+    credentials = {
+        "DRAY_DATABASE_URL": "postgres://u:s3cret@h/d",
+        "SUPABASE_DB_PASSWORD": "s3cret",
+        "POSTGRES_PASSWORD": "s3cret",
+        "PGPASSWORD": "s3cret",
+    }
+    found = run(OWN, **credentials)
+    assert found["cpus"] == 3.0
+    assert found["store"] == pytest.approx(80 * 2**20, rel=0.01)
+    assert found["dashboard"] is None
+    assert "s3cret" not in json.dumps(found["runner"])
+    assert found["kept"] == credentials["DRAY_DATABASE_URL"]
+    assert (found["mode"], found["runner"]["RAY_AUTH_MODE"], len(found["token"])) == ("token", "token", 64)
+    assert found["niceness"] == os.nice(0)
+    assert found["sigterm"]
+    assert not found["up"]
+
+
+REFUSED = """
+try:
+    ray_bootstrap.start(load(ray_address={address!r}))
+except RayUnavailable as error:
+    print(json.dumps([str(error), os.environ["RAY_AUTH_MODE"]]))
+"""
+
+
+def test_an_unreachable_head_is_one_line() -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        message, mode = run(REFUSED.format(address=f"127.0.0.1:{taken.getsockname()[1]}"))
+    assert message.startswith("cannot reach Ray at 127.0.0.1:")
+    assert "\n" not in message
+    assert mode == "disabled"
+
+
+def test_joining_where_no_ray_runs_is_one_line(tmp_path: Path) -> None:
+    if Path("/tmp/ray/ray_current_cluster").exists():
+        pytest.skip("a Ray of somebody else runs here")
+    message, _ = run(REFUSED.format(address="auto"), HOME=str(tmp_path))
+    assert message.startswith("cannot reach Ray at auto: ")
+    assert "\n" not in message
+
+
+def test_a_token_of_this_host_is_used_to_join(tmp_path: Path) -> None:
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("a" * 64)
+    _, mode = run(REFUSED.format(address="127.0.0.1:1"), HOME=str(tmp_path))
+    assert mode == "token"
+
+
+def test_what_the_user_set_is_left_alone() -> None:
+    _, mode = run(REFUSED.format(address="127.0.0.1:1"), RAY_AUTH_MODE="token")
+    assert mode == "token"
+
+
+JOINED = """
+from ray.cluster_utils import Cluster
+os.environ["RAY_AUTH_MODE"] = "disabled"
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+given = cluster.address
+found = ray_bootstrap.start(load(ray_address=given))
+ray_bootstrap.stop()
+cluster.shutdown()
+print(json.dumps([found.address.rpartition(":")[2] == given.rpartition(":")[2], found.cpus]))
+"""
+
+
+def test_a_running_cluster_is_joined_by_its_address() -> None:
+    assert run(JOINED) == [True, 2.0]
+
+
+def test_a_killed_driver_leaves_no_ray_behind() -> None:
+    script = "cluster = ray_bootstrap.start(load()); print(json.dumps(cluster.address), flush=True); sys.stdin.read()"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "DRAY_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + script], cwd=ROOT, env=kept,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        host, _, port = json.loads(process.stdout.readline()).rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as head:
+            process.send_signal(signal.SIGKILL)
+            head.settimeout(30)
+            while head.recv(4096):  # until the head's end closes the connection
+                pass
+    except ConnectionResetError:
+        pass
+    finally:
+        process.kill()
+        process.communicate()
