@@ -1,6 +1,7 @@
 """Runners in threads of the driver's own process: for tests, and for hosts too small for Ray.
 
-The same Runner as in a Ray actor. What ends the process ends the driver, and a handler that hangs keeps its thread.
+The same Runner as in a Ray actor. But what ends the process ends the driver, handlers share the GIL with it, and kill()
+only leaves a runner alone: a handler that hangs keeps its thread.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import threading
 from collections.abc import Callable, Sequence
 
 from actors.messages import NodeSpec, NodeTask
-from actors.pool import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady, Shape
+from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady, Shape
 from actors.runner import Runner
 
 
 class LocalRunner:
-    """A RunnerHandle. notify: takes its events, from any thread."""
+    """A RunnerHandle."""
+
+    answers_within: float | None = None
 
     def __init__(
         self, number: int, concurrency: int, max_output_bytes: int, notify: Callable[[PoolEvent], None]
@@ -25,8 +28,7 @@ class LocalRunner:
         self._notify = notify
         self._lock = threading.Lock()
         self._asked = False
-        self._done = False
-        self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._on_done)
+        self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._answer)
         name = f"local-runner-{number}"
         notify(RunnerReady(number, RunnerInfo(name, "local", socket.gethostname(), os.getpid())))
 
@@ -34,9 +36,9 @@ class LocalRunner:
         self._runner.submit(specs, tasks)
 
     def collect(self) -> None:
-        with self._lock:
-            self._asked = True
-        self._deliver()
+        self._asked = True
+        if self._runner.has_results:
+            self._answer()
 
     def cancel(self, ids: Sequence[int]) -> None:
         self._runner.cancel(ids)
@@ -44,24 +46,19 @@ class LocalRunner:
     def kill(self) -> None:
         self._runner.close()
 
-    def _on_done(self) -> None:
-        with self._lock:
-            self._done = True
-        self._deliver()
-
-    def _deliver(self) -> None:
-        with self._lock:
-            if not (self._asked and self._done):
+    def _answer(self) -> None:
+        with self._lock:  # a thread that is done and the driver that asks may come at once
+            if not (self._asked and self._runner.has_results):
                 return
-            self._asked = self._done = False
-        results, retiring = self._runner.take()
+            self._asked = False
+            results, retiring = self._runner.take()
         self._notify(Collected(self._number, results, retiring))
 
 
 def local_runners(concurrency: int, max_output_bytes: int) -> RunnerFactory:
-    """concurrency: sync handlers at once in one runner."""
+    """concurrency: handlers at once in one runner, of each kind. Shapes mean nothing here."""
 
-    def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> LocalRunner:
+    def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> LocalRunner:  # noqa: ARG001
         return LocalRunner(number, concurrency, max_output_bytes, notify)
 
     return make

@@ -1,8 +1,8 @@
 """The two messages between driver and runner, and the constant part of the first.
 
-Plain tuples of plain values: they travel pickled in batches, so no ObjectRef, no class of a user, nothing that needs an
-import on the other side. Everything that came out of a handler or goes into one travels as JSON *text*: the driver stores and
-forwards it without ever parsing it.
+Plain tuples of plain values: they travel marshalled in batches, so no ObjectRef, no class of a user, nothing that needs
+an import on the other side. Everything that came out of a handler or goes into one travels as JSON *text*: the driver
+stores and forwards it without ever parsing it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class NodeTask(NamedTuple):
 
 
 class NodeFailure(NamedTuple):
-    """Why an attempt failed. type: the exception's class name, or one of timeout, cancelled, config, runner_lost, poison."""
+    """Why an attempt failed.
+
+    type: the exception's class name, or one of timeout, cancelled, config, runner_lost, poison.
+    """
 
     type: str
     message: str
@@ -57,8 +60,8 @@ class NodeResult(NamedTuple):
     """What became of one NodeTask.
 
     Exactly one of three: failure set = failed; wait set = done, with this output, after `wait` seconds; else completed.
-    output: JSON text, checked by the runner (no NaN, no NUL, within the size limit). branch: the label that chooses edges.
-    duration_ms: handler time, measured in the runner.
+    output: JSON text, checked by the runner (no NaN, no NUL, within the size limit).
+    branch: the label that chooses edges. duration_ms: handler time, measured in the runner.
     """
 
     id: int

@@ -5,150 +5,59 @@ runner with the fewest nodes; a runner has at most `slots` nodes, so that what i
 back, and what is lost with a runner is bounded. Everything that happens to runners comes in as PoolEvent, by way of
 the driver's inbox.
 
-A runner is starting, then ready (its process answered), then admitted (it has a row in the database; only now it gets
-nodes), perhaps retiring (it gets no more nodes, ends the ones it has, and is killed), then gone. A runner that is gone
-is replaced: at once, unless it died young, then after a pause that grows.
+    starting    its process is not there yet
+    ready       it has answered, and is to be entered in the database; then admit()
+    admitted    gets nodes
+    silent      cannot be reached for the moment: gets none, keeps those it has
+    retiring    has asked to be replaced, and is: gets none, ends those it has, at most RETIRE seconds, and is killed
+    gone        its nodes are lost, unless it had none
 
-A node whose runner died under it is a suspect: it gets a runner of its own (Shape.alone), so that the next death takes
-nobody else along.
+A runner that is gone is replaced: at once, unless it died young, then after a pause that grows. A node whose runner
+died under it is a suspect: Shape.alone gives it a runner of its own, so that the next death takes nobody else along.
 """
 
 from __future__ import annotations
 
 import heapq
+import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any
 
 from actors.messages import NodeResult, NodeSpec, NodeTask
-from actors.registry import HandlerSpec
+from actors.pool_events import (
+    Collected,
+    News,
+    PoolEvent,
+    RunnerFactory,
+    RunnerHandle,
+    RunnerInfo,
+    RunnerLost,
+    RunnerReady,
+    Shape,
+    shape_of,
+)
+from actors.pool_line import Line, Member, calls
 
-YOUNG = 10.0  # seconds: a runner that dies before is not replaced at once
-LONGEST_PAUSE = 30.0
+__all__ = [
+    "Collected", "News", "Pool", "PoolEvent", "RunnerFactory", "RunnerHandle", "RunnerInfo", "RunnerLost",
+    "RunnerReady", "Shape", "shape_of",
+]  # fmt: skip
+
+RETIRE = 300.0  # seconds
 IDLE = 60.0  # seconds after which a runner of a shape other than the default is ended
-BATCH_BYTES = 90_000  # Ray carries an argument of up to 100 KiB in the call itself, larger ones by its object store
+SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
+SLOW_START = 30.0  # seconds until a person is told
+_GAP = 5.0  # seconds between two ticks of a driver that stood still itself
 
-
-class Shape(NamedTuple):
-    """What one runner asks for. memory: bytes. solo: it takes one node at a time."""
-
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    memory: int = 0
-    resources: tuple[tuple[str, float], ...] = ()
-    solo: bool = False
-
-    def alone(self) -> Shape:
-        """For a suspect. Asks for no CPU, since all may be taken; where special resources are needed, there is no
-        second set of them to wait for, and the suspect goes back among the others."""
-        return self if self.num_gpus or self.resources else Shape(0.0, solo=True)
-
-
-def shape_of(handler: HandlerSpec, default: Shape) -> Shape:
-    """The shape that a handler asks for; what it does not say is the default's."""
-    if handler.num_cpus is None and not (handler.num_gpus or handler.memory or handler.resources):
-        return default
-    return Shape(
-        default.num_cpus if handler.num_cpus is None else handler.num_cpus,
-        handler.num_gpus or 0.0,
-        handler.memory or 0,
-        tuple(sorted((handler.resources or {}).items())),
-    )
-
-
-class RunnerInfo(NamedTuple):
-    """Where a runner is. node_id: of Ray, in hex. host: name. pid: its process."""
-
-    name: str
-    node_id: str
-    host: str
-    pid: int
-
-
-class RunnerReady(NamedTuple):
-    runner: int
-    info: RunnerInfo
-
-
-class Collected(NamedTuple):
-    """What a runner has done since the last time. retiring: why it must end, None = healthy."""
-
-    runner: int
-    results: list[NodeResult]
-    retiring: str | None = None
-
-
-class RunnerLost(NamedTuple):
-    """crash: False for a planned stop or a preemption."""
-
-    runner: int
-    reason: str
-    crash: bool = True
-
-
-PoolEvent: TypeAlias = RunnerReady | Collected | RunnerLost
-
-
-class RunnerHandle(Protocol):
-    """One runner, from the driver's side. Every method returns at once."""
-
-    def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None: ...
-
-    def collect(self) -> None:
-        """Ask for what is done; one Collected follows, as soon as there is anything, or RunnerLost."""
-
-    def cancel(self, ids: Sequence[int]) -> None: ...
-
-    def kill(self) -> None:
-        """End the process; no event follows."""
-
-
-# (number of the runner, its shape, where its events go)
-RunnerFactory: TypeAlias = Callable[[int, Shape, Callable[[PoolEvent], None]], RunnerHandle]
-
-
-class News(NamedTuple):
-    """What an event means. results: (runner's id in the database, result). lost: (task, why, crash).
-    ready: to be entered in the database, then admit(). ended: (id in the database, why)."""
-
-    results: Sequence[tuple[int | None, NodeResult]] = ()
-    lost: Sequence[tuple[int, str, bool]] = ()
-    ready: Sequence[tuple[int, RunnerInfo]] = ()
-    ended: Sequence[tuple[int, str]] = ()
-
-
-class _Member:
-    """One runner. tasks: ids of what it has."""
-
-    __slots__ = ("batch", "born", "db_id", "handle", "idle_since", "info", "number", "retiring", "shape", "tasks")
-
-    def __init__(self, number: int, shape: Shape, now: float) -> None:
-        self.number = number
-        self.shape = shape
-        self.handle: RunnerHandle
-        self.info: RunnerInfo | None = None
-        self.db_id: int | None = None
-        self.tasks: set[int] = set()
-        self.batch: list[tuple[NodeSpec, NodeTask]] = []
-        self.retiring: str | None = None
-        self.born = now
-        self.idle_since = now
-
-
-class _Line:
-    """The nodes that wait for one shape, and how its runners fare. starts: when to start replacements."""
-
-    __slots__ = ("starts", "waiting", "young_deaths")
-
-    def __init__(self) -> None:
-        self.waiting: deque[tuple[NodeSpec, NodeTask]] = deque()
-        self.starts: list[float] = []
-        self.young_deaths = 0
+_log = logging.getLogger("dray.pool")
 
 
 class Pool:
-    """size: runners of the default shape, and the most of any other. slots: nodes in one runner at once."""
+    """size: runners of the default shape, and the most of any other. slots: nodes in one runner at once.
+
+    Other shapes have no runner until one of their nodes waits, get more by demand, and lose those that are idle.
+    """
 
     def __init__(
         self,
@@ -166,14 +75,24 @@ class Pool:
         self._size = size
         self._slots = slots
         self._clock = clock
-        self._members: dict[int, _Member] = {}
-        self._lines: dict[Shape, _Line] = {default: _Line()}
-        self._cancelled: set[int] = set()  # of those that wait
+        self._members: dict[int, Member] = {}
+        self._lines: dict[Shape, Line] = {default: Line(default, slots, 0)}
+        self._waiting: dict[int, Line] = {}  # of the nodes that somebody waits for: in line
+        self._running: dict[int, Member] = {}  # in a runner
+        self._to_ask: list[Member] = []  # whose answer was taken in: to be asked again at the end of the turn
         self._last_number = 0
-        self._idle_check = 0.0
-        self.waiting = 0
-        self.in_flight = 0
+        self._last_tick: float | None = None
         self._stopping = False
+
+    @property
+    def waiting(self) -> int:
+        """Nodes that no runner has yet."""
+        return len(self._waiting)
+
+    @property
+    def in_flight(self) -> int:
+        """Nodes that runners have, and that somebody waits for."""
+        return len(self._running)
 
     @property
     def capacity(self) -> int:
@@ -181,43 +100,54 @@ class Pool:
         return self._size * self._slots
 
     def start(self) -> None:
-        for _ in range(self._size):
-            self._start(self._default)
+        self._lines[self._default].wanted = self._size
+        self._fill(self._lines[self._default], self._clock())
 
     # What the driver does every turn
 
     def add(self, spec: NodeSpec, task: NodeTask, shape: Shape) -> None:
         """Put a node into the line of its shape."""
+        if self._stopping:
+            return
         line = self._lines.get(shape)
         if line is None:
-            line = self._lines[shape] = _Line()
+            line = self._lines[shape] = Line(shape, 1 if shape.solo else self._slots, 0)
         line.waiting.append((spec, task))
-        self.waiting += 1
+        self._waiting[task.id] = line
 
     def flush(self) -> None:
-        """Give the waiting nodes to runners with room, as even as can be: one call for each, or a few large ones."""
-        if not self.waiting or self._stopping:
-            return
-        for shape, line in self._lines.items():
-            if line.waiting:
-                self._assign(shape, line)
-                self._meet_demand(shape, line)
+        """Give the waiting nodes to runners with room, as even as can be, and ask the runners that have answered.
+
+        One call for what a runner gets, a few if it is much. Asking at the end of a turn and not sooner, what is done
+        while the driver is busy comes in one answer.
+        """
+        if self._waiting:
+            now = self._clock()
+            for line in self._lines.values():
+                if line.waiting:
+                    self._assign(line)
+                    self._meet_demand(line, now)
+        if self._to_ask:
+            asked, self._to_ask = self._to_ask, []
+            for member in asked:
+                if member.number in self._members:
+                    member.collecting_since = self._clock()
+                    member.handle.collect()
 
     def cancel(self, ids: Iterable[int]) -> None:
-        """Nobody waits for these any more. Those that run are asked to stop; their results are dropped when they come."""
-        wanted = set(ids)
-        for member in self._members.values():
-            if running := member.tasks & wanted:
-                member.handle.cancel(sorted(running))
-                wanted -= running
-        self._cancelled |= wanted if self.waiting else set()
+        """Nobody waits for these any more. Those that run are asked to stop; what they give is dropped."""
+        told: dict[int, list[int]] = {}
+        for number in ids:
+            if self._waiting.pop(number, None) is None and (member := self._running.pop(number, None)) is not None:
+                told.setdefault(member.number, []).append(number)
+        for runner, numbers in told.items():
+            self._members[runner].handle.cancel(numbers)
 
     def admit(self, runner: int, db_id: int) -> None:
         """The runner is known to the database as db_id: it may be given nodes."""
         member = self._members.get(runner)
         if member is not None:
             member.db_id = db_id
-            member.handle.collect()
 
     def handle(self, event: PoolEvent) -> News:
         """Take in what happened to a runner."""
@@ -227,161 +157,201 @@ class Pool:
         if type(event) is Collected:
             return self._collected(member, event)
         if type(event) is RunnerReady:
-            member.info = event.info
+            member.ready_at = member.idle_since = self._clock()
+            self._to_ask.append(member)
             return News(ready=[(member.number, event.info)])
         assert type(event) is RunnerLost
-        lost = [(each, event.reason, event.crash) for each in sorted(member.tasks)]
-        return News(lost=lost, ended=self._remove(member, event.reason))
+        return self._lost(member, event)
+
+    # Time
 
     def wake_at(self) -> float | None:
-        """When tick() has something to do, on the clock."""
-        return min((at for line in self._lines.values() for at in line.starts), default=None)
+        """When tick() has something to do that cannot wait for the next second, on the clock."""
+        due = [line.pause_until for line in self._lines.values() if line.missing > 0]
+        return None if self._stopping else min(due, default=None)
 
     def tick(self, now: float) -> None:
-        """Start replacements that are due; end runners that nobody has needed for long."""
-        for shape, line in self._lines.items():
-            while line.starts and line.starts[0] <= now:
-                heapq.heappop(line.starts)
-                self._start(shape)
-        if now >= self._idle_check:
-            self._idle_check = now + IDLE / 4
-            for member in list(self._members.values()):
-                if member.shape != self._default and not member.tasks and now - member.idle_since > IDLE:
-                    member.retiring = member.retiring or "idle"
-                    self._end_if_done(member)
+        """Start replacements that are due; end runners that are silent, idle, or retiring for too long.
+
+        What it ends comes back as RunnerLost, like any other loss.
+        """
+        if self._last_tick is not None and now - self._last_tick > _GAP:
+            # The machine slept, or this process was stopped: nobody could answer, or we did not listen.
+            for member in self._members.values():
+                if member.collecting_since is not None:
+                    member.collecting_since += now - self._last_tick
+        is_new_second = self._last_tick is None or int(now) != int(self._last_tick)
+        self._last_tick = now
+        for line in self._lines.values():
+            self._fill(line, now)
+        if is_new_second:
+            for member in self._members.values():
+                self._look_at(member, now)
+
+    def _look_at(self, member: Member, now: float) -> None:
+        asked, patience = member.collecting_since, member.handle.answers_within
+        if member.ending:
+            return
+        if member.retiring and now >= member.retire_until:
+            self._end(member, f"{member.retiring}; its other nodes did not end within {RETIRE:g} s")
+        elif asked is not None and patience is not None and now - asked > patience + SILENCE:
+            self._end(member, f"it did not answer for {now - asked:.0f} s", crash=True)
+        elif member.ready_at is None and now - member.born > SLOW_START and not member.told_slow:
+            member.told_slow = True
+            _warn("a runner does not start; has the cluster what it asks for?", shape=member.shape, seconds=SLOW_START)
+        elif member.shape != self._default and not member.tasks and member.db_id and now - member.idle_since > IDLE:
+            self._lines[member.shape].wanted -= 1
+            self._end(member, f"idle for {IDLE:g} s")
+
+    def _end(self, member: Member, reason: str, crash: bool = False) -> None:
+        member.ending = True
+        member.handle.kill()
+        self._notify(RunnerLost(member.number, reason, crash))
 
     # Ending
 
     def drain(self) -> None:
-        """Give out no more; what runs may end."""
+        """Give out no more and replace nobody; what runs may end."""
         self._stopping = True
+        self._waiting.clear()
         for line in self._lines.values():
             line.waiting.clear()
-        self.waiting = 0
+            line.wanted = 0
 
     def stop(self) -> None:
         """Kill all runners."""
         self.drain()
         for member in self._members.values():
             member.handle.kill()
+        for line in self._lines.values():
+            line.members.clear()
         self._members.clear()
-        self.in_flight = 0
+        self._running.clear()
+
+    def runners(self) -> list[dict[str, Any]]:
+        """For people: one dict per runner."""
+        return [
+            {
+                "runner": each.number,
+                "database_id": each.db_id,
+                "shape": each.shape,
+                "nodes": len(each.tasks),
+                "retiring": each.retiring,
+                "silent": each.silent,
+            }
+            for each in self._members.values()
+        ]
 
     def check(self) -> None:
         """What must be true between any two calls; for tests."""
-        assert self.waiting == sum(len(line.waiting) for line in self._lines.values())
-        assert self.in_flight == sum(len(member.tasks) for member in self._members.values())
+        assert not self._waiting.keys() & self._running.keys()
+        in_line = [task.id for line in self._lines.values() for _, task in line.waiting]
+        assert self._waiting.keys() <= set(in_line)
+        assert {each for line in self._lines.values() for each in line.members} == set(self._members)
+        for number, member in self._running.items():
+            assert self._members[member.number] is member
+            assert number in member.tasks
         for member in self._members.values():
-            assert len(member.tasks) <= self._slots_of(member.shape)
+            assert len(member.tasks) <= self._lines[member.shape].slots
             assert not member.batch, "flush() sends what it assigns"
-            assert not member.tasks or member.db_id is not None
+            assert not member.tasks or member.db_id is not None, "only what the database knows gets nodes"
+            assert member.number in self._lines[member.shape].members
+        for line in self._lines.values():
+            assert self._stopping or line.missing >= 0, "more runners than wanted"
 
     # Inside
 
-    def _slots_of(self, shape: Shape) -> int:
-        return 1 if shape.solo else self._slots
-
-    def _start(self, shape: Shape) -> None:
-        if self._stopping:
+    def _fill(self, line: Line, now: float) -> None:
+        missing = line.missing
+        if missing <= 0 or now < line.pause_until or self._stopping:
             return
-        self._last_number += 1
-        member = _Member(self._last_number, shape, self._clock())
-        self._members[member.number] = member
-        member.handle = self._factory(member.number, shape, self._notify)
+        for _ in range(missing):
+            self._last_number += 1
+            member = Member(self._last_number, line.shape, now)
+            self._members[member.number] = line.members[member.number] = member
+            member.handle = self._factory(member.number, line.shape, self._notify)
 
-    def _meet_demand(self, shape: Shape, line: _Line) -> None:
+    def _meet_demand(self, line: Line, now: float) -> None:
         """Start runners of a shape that has none by default, for what still waits."""
-        if shape == self._default or not line.waiting:
+        if not line.waiting or line.shape == self._default:
             return
-        members = [each for each in self._members.values() if each.shape == shape and not each.retiring]
-        busy = sum(len(each.tasks) for each in members)
-        wanted = min(self._size, -(-(len(line.waiting) + busy) // self._slots_of(shape)))
-        for _ in range(wanted - len(members) - len(line.starts)):
-            self._start(shape)
+        nodes = len(line.waiting) + sum(len(each.tasks) for each in line.members.values())
+        line.wanted = max(line.wanted, min(self._size, -(-nodes // line.slots)))
+        self._fill(line, now)
 
-    def _assign(self, shape: Shape, line: _Line) -> None:
-        slots = self._slots_of(shape)
+    def _assign(self, line: Line) -> None:
         free = [
             (len(each.tasks), each.number)
-            for each in self._members.values()
-            if each.shape == shape and each.db_id is not None and not each.retiring and len(each.tasks) < slots
+            for each in line.members.values()
+            if each.takes_work and len(each.tasks) < line.slots
         ]
         heapq.heapify(free)
+        given: dict[Member, None] = {}
         while free and line.waiting:
-            load, number = free[0]
             spec, task = line.waiting.popleft()
-            self.waiting -= 1
-            if self._cancelled and task.id in self._cancelled:
-                self._cancelled.discard(task.id)
+            if self._waiting.pop(task.id, None) is None:  # cancelled
                 continue
-            member = self._members[number]
-            member.tasks.add(task.id)
+            load, number = free[0]
+            member = line.members[number]
+            member.tasks[task.id] = task.timeout
             member.batch.append((spec, task))
-            self.in_flight += 1
-            if load + 1 < slots:
+            self._running[task.id] = member
+            given[member] = None
+            if load + 1 < line.slots:
                 heapq.heapreplace(free, (load + 1, number))
             else:
                 heapq.heappop(free)
-        if not self.waiting:
-            self._cancelled.clear()
-        for member in self._members.values():
-            if member.batch:
-                self._send(member)
+        for member in given:
+            batch, member.batch = member.batch, []
+            for specs, tasks in calls(batch):
+                member.handle.submit(specs, tasks)
 
-    def _send(self, member: _Member) -> None:
-        batch, member.batch = member.batch, []
-        size = first = 0
-        for position, (spec, task) in enumerate(batch):
-            weight = len(spec.config) + _weight(task)
-            if position > first and size + weight > BATCH_BYTES:
-                _submit(member.handle, batch[first:position])
-                size, first = 0, position
-            size += weight
-        _submit(member.handle, batch[first:] if first else batch)
-
-    def _collected(self, member: _Member, event: Collected) -> News:
-        results: list[tuple[int | None, NodeResult]] = []
-        tasks, db_id = member.tasks, member.db_id
+    def _collected(self, member: Member, event: Collected) -> News:
+        results: list[tuple[int, NodeResult]] = []
+        lost: list[tuple[int, str, bool]] = []
+        tasks, running, db_id = member.tasks, self._running, member.db_id
         for result in event.results:
-            if result.id in tasks:
-                tasks.discard(result.id)
+            if tasks.pop(result.id, None) is None or running.pop(result.id, None) is None:
+                continue  # unknown, or cancelled
+            if result.failure is not None and result.failure.type == "runner_lost":  # a neighbour's fault
+                lost.append((result.id, result.failure.message, False))
+            elif db_id is not None:
                 results.append((db_id, result))
-        self.in_flight -= len(results)
-        if not tasks:
-            member.idle_since = self._clock()
-        ended: Sequence[tuple[int, str]] = ()
+        now = self._clock()
+        if event.results and not tasks:
+            member.idle_since = now
+        member.silent = event.silent
+        member.collecting_since = None
+        if not event.silent:
+            self._to_ask.append(member)
         if event.retiring and not member.retiring:
             member.retiring = event.retiring
-        if member.retiring:
-            ended = self._end_if_done(member)
-        if member.number in self._members:
-            member.handle.collect()
-        return News(results=results, ended=ended)
+            member.retire_until = now + min(RETIRE, 30.0 + max(tasks.values(), default=0.0))
+            self._lines[member.shape].strike(member, now, self._last_number)
+            self._fill(self._lines[member.shape], now)
+        ended: Sequence[tuple[int, str]] = ()
+        if member.retiring and not tasks and not member.ending:
+            member.handle.kill()
+            ended = self._remove(member, member.retiring)
+        return News(results=results, lost=lost, ended=ended)
 
-    def _end_if_done(self, member: _Member) -> Sequence[tuple[int, str]]:
-        if member.tasks:
-            return ()
-        member.handle.kill()
-        return self._remove(member, member.retiring or "", died=False)
-
-    def _remove(self, member: _Member, reason: str, died: bool = True) -> Sequence[tuple[int, str]]:
-        del self._members[member.number]
-        self.in_flight -= len(member.tasks)
+    def _lost(self, member: Member, event: RunnerLost) -> News:
+        member.handle.kill()  # it may be alive, and only out of reach
+        lost = [(each, event.reason, event.crash) for each in member.tasks if self._running.pop(each, None) is not None]
+        ended = self._remove(member, event.reason)
         line, now = self._lines[member.shape], self._clock()
-        young = died and now - member.born < YOUNG
-        line.young_deaths = line.young_deaths + 1 if young else 0
-        if not self._stopping and (young or member.shape == self._default):
-            pause = min(LONGEST_PAUSE, 2.0 ** (line.young_deaths - 3)) if line.young_deaths > 1 else 0.0
-            heapq.heappush(line.starts, now + pause)
+        if not (member.retiring or (member.ending and not event.crash)):
+            line.strike(member, now, self._last_number)
+        if member.db_id is None:  # nobody else will tell
+            _warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
+        self._fill(line, now)
+        return News(lost=lost, ended=ended)
+
+    def _remove(self, member: Member, reason: str) -> Sequence[tuple[int, str]]:
+        del self._members[member.number]
+        del self._lines[member.shape].members[member.number]
         return () if member.db_id is None else [(member.db_id, reason)]
 
 
-def _weight(task: NodeTask) -> int:
-    """About how many bytes it takes on its way."""
-    texts = len(task.input or "") + sum(map(len, task.variables))
-    return 200 + texts + sum(len(text) for _, text in task.nodes) + sum(len(text) for _, text in task.inputs)
-
-
-def _submit(handle: RunnerHandle, batch: Sequence[tuple[NodeSpec, NodeTask]]) -> None:
-    specs = {spec.key: spec for spec, _ in batch}
-    handle.submit(list(specs.values()), [task for _, task in batch])
+def _warn(event: str, **fields: object) -> None:
+    _log.warning("%s", event, extra={"fields": fields})

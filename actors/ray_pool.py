@@ -1,111 +1,159 @@
 """Runners as Ray actors: all of Ray that runs nodes is in this file.
 
-An actor carries a Runner. Its methods run on the actor's own event loop, where no handler ever runs, so that it answers
-whatever handlers do. submit() takes a batch; collect() is a long poll that gives all that is done as soon as anything
-is. A batch travels as one bytes object of pickled plain tuples, which spares Ray's serializer the thousand objects.
+An actor carries a Runner. Its methods run on the actor's own event loop, where no handler ever runs, so it answers
+whatever handlers do. Ray's own retries are off: whether a node runs again is decided from checkpoints. The actors are
+not detached: they end with the driver that made them.
 
-Ray's own retries are off: whether a node runs again is decided from checkpoints. The actors are not detached: they end
-with the driver that made them.
+    driver                                     runner
+    submit(batch)   no reply          ->       to threads and loops
+    collect()       one at a time     ->       waits until anything is done, at most LONG_POLL
+                                      <-       all that is done
+
+A batch travels as one marshalled bytes object of plain tuples. Ray puts bytes into the call as they are, where a list
+of NamedTuples goes through its pickler; and reading marshal data calls nothing, whatever the other side put in.
+
+Ray says neither that a submit() without a reply was lost nor that an answer was. So batches and answers are counted,
+and a runner whose counts do not agree is given up: its nodes run again elsewhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import marshal
+import math
 import os
-import pickle
 import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
-from actors.messages import NodeResult, NodeSpec, NodeTask
-from actors.pool import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerLost, RunnerReady, Shape
+from actors import runner_log
+from actors.errors import RegistryError
+from actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
+from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerLost, RunnerReady, Shape
+from actors.ray_deaths import is_crash, reason_of
 from actors.registry import load_handlers
 from actors.runner import Runner
 
-POLL_SECONDS = 30.0  # after which collect() comes back empty
-UNAVAILABLE_SECONDS = 30.0  # how long an actor that Ray cannot reach is asked again
-SECRETS = ("DRAY_DATABASE_URL", "DRAY_DIRECT_URL", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
+LONG_POLL = 10.0  # seconds
+UNREACHABLE = 30.0  # seconds that Ray may fail to reach an actor before it counts as dead
+ANSWER_BYTES = 90_000  # of one answer; up to 100 KiB travel in the reply itself, more through the object store
+SECRETS = ("DRAY_", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
 
 _log = logging.getLogger("dray.pool")
 
 
 class RunnerActor:
-    """Wrapped by Ray. The constructor raises what load_handlers raises, upon which Ray gives the actor up."""
+    """The process of a runner. What it cannot load is told by hello(): an error here would come out as Ray's."""
 
-    def __init__(self, name: str, modules: Sequence[str], concurrency: int, max_output_bytes: int) -> None:
+    def __init__(
+        self, name: str, modules: Sequence[str], concurrency: int, max_output_bytes: int, log_level: str
+    ) -> None:
         for variable in [each for each in os.environ if each.startswith(SECRETS)]:
             del os.environ[variable]
-        load_handlers(modules)
+        runner_log.setup(log_level)
         self._name = name
-        self._loop = asyncio.get_event_loop()
-        self._something = asyncio.Event()
-        self._waits = False
+        self._problem: str | None = None
+        try:
+            load_handlers(modules)
+        except RegistryError as error:
+            self._problem = str(error)
+        self._loop: asyncio.AbstractEventLoop
+        self._waiting: asyncio.Future[None] | None = None
+        self._batches = self._answers = self._collects = 0
         self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
 
-    async def hello(self) -> tuple[str, str, str, int]:
-        """The fields of RunnerInfo."""
-        return self._name, ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid()
-
-    async def submit(self, batch: bytes) -> None:
-        specs, tasks = pickle.loads(batch)  # noqa: S301 - from our driver
-        self._runner.submit([NodeSpec(*each) for each in specs], [NodeTask(*each) for each in tasks])
-
-    async def collect(self) -> bytes:
-        """Pickled (results, why this runner must be retired)."""
-        results, retiring = self._runner.take()
-        if not results and not retiring:
-            self._something.clear()
-            self._waits = True
-            results, retiring = self._runner.take()  # done between the first look and saying that we wait
-            if not results and not retiring:
-                try:
-                    await asyncio.wait_for(self._something.wait(), POLL_SECONDS)
-                except asyncio.TimeoutError:
-                    pass
-                results, retiring = self._runner.take()
-            self._waits = False
-        return pickle.dumps(([tuple(each) for each in results], retiring))
-
-    async def cancel(self, ids: Sequence[int]) -> None:
-        self._runner.cancel(ids)
+    async def hello(self) -> tuple[tuple[str, str, str, int], str | None]:
+        """The fields of RunnerInfo; why it cannot run anything."""
+        self._loop = asyncio.get_running_loop()
+        node_id = ray.get_runtime_context().get_node_id()
+        return (self._name, node_id, socket.gethostname(), os.getpid()), self._problem
 
     async def ping(self) -> None:
         """Answers if the process does."""
 
+    @ray.method(num_returns=0)
+    async def submit(self, batch: bytes) -> None:
+        specs, tasks = marshal.loads(batch)  # noqa: S302  # from our driver
+        self._runner.submit([NodeSpec._make(each) for each in specs], [NodeTask._make(each) for each in tasks])
+        self._batches += 1
+
+    @ray.method(num_returns=0)
+    async def cancel(self, ids: Sequence[int]) -> None:
+        self._runner.cancel(ids)
+
+    async def collect(self) -> bytes:
+        """Marshalled: number of this answer, batches received, results, why this runner must be replaced."""
+        self._collects += 1
+        mine = self._collects
+        self._release()
+        if not self._runner.has_results:
+            # Between the two lines above and below nothing else runs on this loop, so no _release() goes unheard.
+            self._waiting = self._loop.create_future()
+            timer = self._loop.call_later(LONG_POLL, self._release)
+            await self._waiting
+            timer.cancel()
+            if mine != self._collects:
+                return b""  # the driver has asked again since: nobody hears this answer
+        results, retiring = self._runner.take(ANSWER_BYTES)
+        self._answers += 1
+        return marshal.dumps((self._answers, self._batches, [_plain(each) for each in results], retiring))
+
     def _wake(self) -> None:
-        if self._waits:
-            self._loop.call_soon_threadsafe(self._something.set)
+        self._loop.call_soon_threadsafe(self._release)
+
+    def _release(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+        self._waiting = None
 
     def __repr__(self) -> str:  # what Ray's dashboard and logs call it
         return self._name
 
 
-class RayRunner:
-    """A RunnerHandle. calls: how many Ray calls all runners of this process have cost, for the benchmark."""
+def _plain(result: NodeResult) -> tuple[Any, ...]:
+    """marshal takes no subclass of tuple."""
+    return tuple(result if result.failure is None else result._replace(failure=tuple(result.failure)))  # type: ignore[arg-type]
 
-    calls = 0
+
+def _result(plain: tuple[Any, ...]) -> NodeResult:
+    result = NodeResult._make(plain)
+    return result if result.failure is None else result._replace(failure=NodeFailure._make(result.failure))
+
+
+class RayRunner:
+    """A RunnerHandle. Events come from threads of Ray's, where nothing may wait.
+
+    calls: how many Ray calls all runners of this process have cost, for the benchmark.
+    """
+
+    calls: ClassVar[int] = 0
+    answers_within: float | None = LONG_POLL
 
     def __init__(self, number: int, actor: Any, notify: Callable[[PoolEvent], None]) -> None:
         self._number = number
         self._actor = actor
         self._notify = notify
         self._killed = False
-        self._unavailable_since: float | None = None
-        self._follow(actor.hello.remote(), self._greeted)
+        self._greeted = False
+        self._sent = 0  # batches
+        self._sent_before = [0, 0]  # ... when the last collect() was called, and the one before
+        self._answers = 0
+        self._hello()
 
     def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None:
-        batch = pickle.dumps(([tuple(each) for each in specs], [tuple(each) for each in tasks]))
         RayRunner.calls += 1
-        self._actor.submit.remote(batch)
+        self._sent += 1
+        self._actor.submit.remote(marshal.dumps(([tuple(each) for each in specs], [tuple(each) for each in tasks])))
 
     def collect(self) -> None:
         RayRunner.calls += 1
+        self._sent_before = [self._sent, self._sent_before[0]]
         self._follow(self._actor.collect.remote(), self._collected)
 
     def cancel(self, ids: Sequence[int]) -> None:
@@ -113,86 +161,103 @@ class RayRunner:
         self._actor.cancel.remote(list(ids))
 
     def kill(self) -> None:
-        self._killed = True
-        ray.kill(self._actor)
+        if not self._killed:
+            self._killed = True
+            ray.kill(self._actor)
+
+    def _hello(self) -> None:
+        RayRunner.calls += 1
+        self._follow(self._actor.hello.remote(), self._introduced)
 
     def _follow(self, ref: Any, then: Callable[[Any], None]) -> None:
-        """Call then(value), or _failed(error), on a thread of Ray's."""
+        """then(value), or _failed(error), on a thread of Ray's."""
 
         def done(future: Any) -> None:
-            error = future.exception()
             if self._killed:
                 return
-            if error is not None:
-                self._failed(error)
-            else:
-                self._unavailable_since = None
+            try:
                 then(future.result())
+            except BaseException as error:  # noqa: BLE001  # Ray's, or ours: an exception of a callback is never seen
+                self._failed(error)
 
         ref.future().add_done_callback(done)
 
-    def _greeted(self, answer: tuple[str, str, str, int]) -> None:
-        self._notify(RunnerReady(self._number, RunnerInfo(*answer)))
+    def _introduced(self, answer: tuple[tuple[str, str, str, int], str | None]) -> None:
+        info, problem = answer
+        if problem is not None:
+            self._lost(problem, crash=False)
+            return
+        self._greeted = True
+        self._notify(RunnerReady(self._number, RunnerInfo(*info)))
 
     def _collected(self, answer: bytes) -> None:
-        results, retiring = pickle.loads(answer)  # noqa: S301 - from our runner
-        self._notify(Collected(self._number, [NodeResult(*each) for each in results], retiring))
+        number, batches, results, retiring = marshal.loads(answer)  # noqa: S302  # see the top of this file
+        self._answers += 1
+        # A batch that was sent before the last but one collect() has arrived by now, or never will.
+        if number != self._answers or batches < self._sent_before[1]:
+            self._lost("messages between it and the driver were lost", crash=False)
+            return
+        self._notify(Collected(self._number, [_result(each) for each in results], retiring))
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, ActorUnavailableError):
-            self._ask_again(error)
+            self._notify(Collected(self._number, [], None, silent=True))
+            threading.Thread(target=self._reach, args=(error,), name="unreachable runner", daemon=True).start()
             return
-        if isinstance(error, RayTaskError) and not isinstance(error, ActorDiedError):
-            _log.error("a runner's own code failed: %s", error)
-        crash = not getattr(error, "preempted", False)
-        self._notify(RunnerLost(self._number, _reason(error), crash))
+        if isinstance(error, RayTaskError) or not isinstance(error, RayError):
+            _log.error("a bug of Dray: its own code failed in a runner", exc_info=error)
+        self._lost(reason_of(error), is_crash(error))
 
-    def _ask_again(self, error: BaseException) -> None:
-        """Ray cannot reach the actor: it may be dead, restarting its connection, or cut off. Ask until one is sure."""
-        now = time.monotonic()
-        self._unavailable_since = self._unavailable_since or now
-        if now - self._unavailable_since > UNAVAILABLE_SECONDS:
-            self._notify(RunnerLost(self._number, f"unreachable for {UNAVAILABLE_SECONDS:g} s: {_reason(error)}"))
-            return
-        timer = threading.Timer(1.0, self._collect_again)
-        timer.daemon = True
-        timer.start()
+    def _reach(self, error: BaseException) -> None:
+        """Ray cannot reach the actor: its connection broke, or it is dead and Ray does not know yet. On a thread."""
+        until, pause = time.monotonic() + UNREACHABLE, 0.1
+        while not self._killed and time.monotonic() < until:
+            try:
+                ray.get(self._actor.ping.remote(), timeout=max(0.1, until - time.monotonic()))
+            except (ActorUnavailableError, GetTimeoutError) as again:
+                error = again
+                time.sleep(pause)
+                pause = min(2 * pause, 5.0)
+            except BaseException as final:  # noqa: BLE001  # as in _follow
+                self._failed(final)
+                return
+            else:
+                if self._greeted:
+                    self._notify(Collected(self._number, []))
+                else:
+                    self._hello()
+                return
+        self._lost(f"could not be reached for {UNREACHABLE:g} s: {reason_of(error)}", crash=True)
 
-    def _collect_again(self) -> None:
+    def _lost(self, reason: str, crash: bool) -> None:
         if not self._killed:
-            self._follow(self._actor.collect.remote(), self._collected)
+            self._notify(RunnerLost(self._number, reason, crash))
 
 
 def ray_runners(
-    incarnation: str, modules: Sequence[str], concurrency: int, max_output_bytes: int
+    incarnation: str, modules: Sequence[str], concurrency: int, max_output_bytes: int, log_level: str = "INFO"
 ) -> RunnerFactory:
-    """modules: with handlers, besides the built-in ones. concurrency: sync handlers at once in one runner."""
+    """modules: with handlers, besides the built-in ones. concurrency: handlers at once in one runner, of each kind."""
     remote = ray.remote(RunnerActor)
 
     def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> RayRunner:
         name = f"dray-{incarnation[:8]}-runner-{number}"
         actor = remote.options(
             name=name,
-            num_cpus=shape.num_cpus,
-            num_gpus=shape.num_gpus or None,
+            num_cpus=_amount(shape.num_cpus),
+            num_gpus=_amount(shape.num_gpus) or None,
             memory=shape.memory or None,
-            resources=dict(shape.resources) or None,
+            resources={name: _amount(amount) for name, amount in shape.resources} or None,
             scheduling_strategy="SPREAD",
             max_restarts=0,
             max_task_retries=0,
-            enable_task_events=False,
-        ).remote(name, list(modules), concurrency, max_output_bytes)
+            enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call
+        ).remote(name, list(modules), concurrency, max_output_bytes, log_level)
         return RayRunner(number, actor, notify)
 
     return make
 
 
-def _reason(error: BaseException) -> str:
-    """One line of what Ray tells: its texts are paragraphs of advice."""
-    cause = getattr(error, "cause", None)
-    text = str(cause if isinstance(cause, BaseException) else error)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("class_name", "actor_id", "namespace", "pid", "ip"))]
-    return " ".join(kept)[:500] or type(error).__name__
-
-
+def _amount(wanted: float) -> float:
+    """Ray takes fractions up to 1 only."""
+    return wanted if wanted <= 1 else math.ceil(wanted)

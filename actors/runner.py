@@ -1,305 +1,265 @@
-"""Runs handlers in one process, and answers for each of them whatever it does.
+"""Runs nodes: what is inside a runner process. No Ray, no I/O of its own.
 
-Sync handlers run in threads. The waiting ones stand in one line that a thread empties without asking anybody: one
-wake-up for a batch, and no future for a node. While the line moves, one thread does it all (handlers that only compute
-gain nothing from more); when it does not move, because the threads are inside handlers that wait, more threads join,
-twice as many each time. Async handlers run on an event loop in its own thread.
+    submit(specs, tasks)    returns at once; plain handlers go to threads, async ones to a loop on a thread of its own
+    take()                  what is done since the last take, and why this runner should be replaced, if it should
+    cancel(ids)             what waits is dropped, what runs is asked to stop
 
-A watcher keeps the time. A handler over its deadline is told to stop (ctx.cancelled(), or CancelledError); if it does
-not within GRACE, its node fails with a time-out all the same, its thread or loop is given up, and the runner asks to
-be retired, since Python cannot end a thread.
+Every NodeTask has exactly one NodeResult, whatever its handler does (runner_answer.py). A deadline is kept so:
+
+    at the deadline    ctx.cancelled() is true by itself; within TICK the event is set, or the asyncio task cancelled
+    GRACE later        the runner answers "timeout" in the handler's place and asks to be retired: a thread cannot be
+                       killed, so only the end of the process ends a handler that hears nothing
+
+A handler that blocks the loop it should yield to is found the same way. The others on that loop are innocent: they get
+a failure of type "runner_lost", which the pool takes as a planned stop, not as an attempt of theirs.
 """
 
 from __future__ import annotations
 
-import asyncio
-import queue
+import logging
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from actors.context import NodeContext
 from actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
-from actors.prepared import Prepared, PreparedSpecs, as_failure, context_of, result_of, since
+from actors.registry import HANDLERS
+from actors.runner_answer import failed
+from actors.runner_call import CANCELLED, Call, Gate, Prepared
+from actors.runner_loop import LoopThread
+from actors.runner_threads import Threads
 
-GRACE = 1.0  # seconds that a handler has to stop after its deadline
-STALLED = 0.002  # seconds without a move of the line, after which more threads join
-WATCH = 0.05  # seconds between two looks at deadlines
+TICK = 0.05  # seconds between two looks at the deadlines
+GRACE = 2.0  # seconds that a handler has to end after it was told
+PREPARED = 1_000  # specs kept; some KiB each
 
-
-class _Node:
-    """One node in this runner. deadline: once its handler runs. over: it has been answered for."""
-
-    __slots__ = ("cancelled", "context", "coroutine", "deadline", "over", "prepared", "started", "task", "timed_out")
-
-    def __init__(self, task: NodeTask, prepared: Prepared) -> None:
-        self.task = task
-        self.prepared = prepared
-        self.context: NodeContext | None = None
-        self.coroutine: asyncio.Task[None] | None = None
-        self.started = 0.0
-        self.deadline: float | None = None
-        self.cancelled = False
-        self.timed_out = False
-        self.over = False
+_log = logging.getLogger("dray.runner")
 
 
 class Runner:
-    """concurrency: sync handlers at once. on_done: called from any thread when there is something to take()."""
+    """concurrency: handlers at once, of each kind. max_output_bytes: of one node's output, as JSON.
+
+    on_done: called from any thread when take() has something after it had nothing. The threads of a runner are
+    daemons: none keeps the process alive.
+    """
 
     def __init__(self, *, concurrency: int, max_output_bytes: int, on_done: Callable[[], None]) -> None:
         self._concurrency = concurrency
-        self._max_output_bytes = max_output_bytes
+        self._max_bytes = max_output_bytes
         self._on_done = on_done
-        self._told = False
-        self._specs = PreparedSpecs()
-        self._nodes: dict[int, _Node] = {}
-        self._results: deque[NodeResult] = deque()
+        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._gates: dict[str, Gate] = {}
+        self._lock = threading.Lock()  # of the three below, and of the gates
+        self._calls: dict[int, Call] = {}  # not answered yet; who takes a call out answers it
+        self._done: list[NodeResult] = []
         self._retiring: str | None = None
+        self._threads = Threads(concurrency, self._run)
+        self._loop: LoopThread | None = None  # from the first async handler on
+        self._busy = threading.Event()
         self._closed = False
-        self._line: deque[_Node] = deque()
-        self._moved = 0
-        self._threads = 0
-        self._stuck = 0
-        self._wake: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._gates: dict[str, _Gate] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._work_to_watch = threading.Event()
-        threading.Thread(target=self._watch, name="watcher", daemon=True).start()
+        threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+
+    @property
+    def has_results(self) -> bool:
+        return bool(self._done)
+
+    @property
+    def unfinished(self) -> int:
+        """Calls that have no result yet."""
+        return len(self._calls)
 
     def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None:
-        """Take in nodes; returns at once. specs: of all these tasks, each once."""
-        prepared = {spec.key: self._specs.get(spec) for spec in specs}
-        ready: list[_Node] = []
-        for task in tasks:
-            node = self._nodes[task.id] = _Node(task, prepared[task.spec])
-            handler = node.prepared.handler
-            if handler is None or handler.concurrency is None or self._gate(node).enter(node):
-                ready.append(node)
-        self._begin(ready)
+        """specs: at least those that the tasks name."""
+        prepared = {spec.key: self._prepare(spec) for spec in specs}
+        calls = [Call(task, prepared[task.spec]) for task in tasks]
+        with self._lock:
+            self._calls.update((call.task.id, call) for call in calls)
+            handed = [call for call in calls if _enter(call)]
+        self._busy.set()
+        self._hand(handed)
 
-    def take(self) -> tuple[list[NodeResult], str | None]:
-        """All that is done since the last take, and why this runner must be retired (None = it is healthy)."""
-        self._told = False  # first: what is done from here on is told again
-        results = []
-        while True:
-            try:
-                results.append(self._results.popleft())
-            except IndexError:
-                return results, self._retiring
+    def take(self, max_bytes: int | None = None) -> tuple[list[NodeResult], str | None]:
+        """max_bytes: leave the rest for the next take when the outputs exceed it; at least one result is given."""
+        with self._lock:
+            done = self._done
+            count = len(done) if max_bytes is None else _fitting(done, max_bytes)
+            self._done = done[count:]
+            return (done if count == len(done) else done[:count]), self._retiring
 
     def cancel(self, ids: Iterable[int]) -> None:
-        """Ask these to stop. Each still gets a result."""
-        for each in ids:
-            node = self._nodes.get(each)
-            if node is not None:
-                node.cancelled = True
-                if node.context is not None:
-                    node.context.cancel.set()
-                if node.coroutine is not None and self._loop is not None:
-                    self._loop.call_soon_threadsafe(node.coroutine.cancel)
+        """Unknown ids are ignored. A plain handler that does not ask ctx.cancelled() goes on until its deadline."""
+        for number in ids:
+            call = self._calls.get(number)
+            if call is None:
+                continue
+            call.cancelled = True
+            call.ctx.cancel.set()
+            if call.started is None:
+                self._finish(call, failed(number, CANCELLED))
+            elif call.loop is not None:
+                call.loop.cancel(call)
 
     def close(self) -> None:
-        """End the threads that are not inside a handler; what is unfinished gets no result."""
+        """Ask everything to stop and take no more. Waits for nothing."""
         self._closed = True
-        self._line.clear()
-        for _ in range(self._threads):
-            self._wake.put(False)
+        self.cancel(list(self._calls.copy()))
+        self._threads.stop()
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        self._work_to_watch.set()
+            self._loop.stop()
+        self._busy.set()
 
     # Starting
 
-    def _begin(self, nodes: Iterable[_Node]) -> None:
-        asynchronous: list[_Node] = []
-        for node in nodes:
-            if node.prepared.failure is not None:
-                self._answer(node, NodeResult(node.task.id, failure=node.prepared.failure))
-            elif node.prepared.handler is not None and node.prepared.handler.is_async:
-                asynchronous.append(node)
-            else:
-                self._line.append(node)
-        if self._line:
-            if not self._threads:
-                self._add_threads(1)
-            self._wake.put(True)
-        if asynchronous:
-            self._running_loop().call_soon_threadsafe(self._start_coroutines, asynchronous)
-        self._work_to_watch.set()
-
-    def _gate(self, node: _Node) -> _Gate:
-        handler = node.prepared.handler
-        assert handler is not None
-        gate = self._gates.get(handler.type)
-        if gate is None:
-            gate = self._gates[handler.type] = _Gate(handler.concurrency or 1)
-        return gate
-
-    def _add_threads(self, count: int) -> None:
-        for _ in range(min(count, self._concurrency + self._stuck - self._threads)):
-            self._threads += 1
-            threading.Thread(target=self._work, name=f"handler {self._threads}", daemon=True).start()
-
-    # Sync handlers
-
-    def _work(self) -> None:
-        while self._wake.get():
-            while not self._closed:
-                try:
-                    node = self._line.popleft()
-                except IndexError:
-                    break
-                self._moved += 1
-                if not self._run(node):
-                    return  # this thread was given up long ago, and replaced
-
-    def _run(self, node: _Node) -> bool:
-        """Run one sync handler to its end; False if it was given up meanwhile."""
-        started = node.started = time.monotonic()
-        task = node.task
-        try:
-            context = self._enter(node, started)
-            handler = node.prepared.handler
-            assert handler is not None
-            answer = handler.function(node.prepared.config(context.scope), context)  # type: ignore[arg-type]
-            result = result_of(task.id, answer, started, self._max_output_bytes)
-        except BaseException as error:  # noqa: BLE001  # a handler may raise anything, SystemExit included
-            result = self._failed(node, error)
-        return self._answer(node, result)
-
-    def _enter(self, node: _Node, started: float) -> NodeContext:
-        deadline = started + node.task.timeout
-        context = node.context = context_of(node.task, deadline)
-        node.deadline = deadline
-        if node.cancelled:
-            raise _Cancelled
-        return context
-
-    # Async handlers
-
-    def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            threading.Thread(target=self._loop.run_forever, name="async handlers", daemon=True).start()
-        return self._loop
-
-    def _start_coroutines(self, nodes: Sequence[_Node]) -> None:
-        for node in nodes:
-            node.coroutine = asyncio.ensure_future(self._run_async(node))
-
-    async def _run_async(self, node: _Node) -> None:
-        started = node.started = time.monotonic()
-        try:
-            context = self._enter(node, started)
-            handler = node.prepared.handler
-            assert handler is not None
-            answer = await handler.function(node.prepared.config(context.scope), context)  # type: ignore[arg-type]
-            result = result_of(node.task.id, answer, started, self._max_output_bytes)
-        except BaseException as error:  # noqa: BLE001  # as above
-            result = self._failed(node, error)
-        self._answer(node, result)
-
-    # Ending
-
-    def _failed(self, node: _Node, error: BaseException) -> NodeResult:
-        if node.timed_out or (node.deadline is not None and time.monotonic() >= node.deadline):
-            failure = _timeout(node.task)
-        elif node.cancelled or isinstance(error, _Cancelled):
-            failure = NodeFailure("cancelled", "the execution was cancelled", retryable=False)
-        else:
-            failure = as_failure(error)
-        return NodeResult(node.task.id, failure=failure, duration_ms=since(node.started))
-
-    def _answer(self, node: _Node, result: NodeResult) -> bool:
-        """Hand over the result, once; False if the node has been answered for already."""
-        if self._nodes.pop(node.task.id, None) is None:
-            return False
-        node.over = True
-        self._results.append(result)
-        if not self._told:
-            self._told = True
-            self._on_done()
-        handler = node.prepared.handler
+    def _prepare(self, spec: NodeSpec) -> Prepared:
+        found = self._prepared.get(spec.key)
+        if found is not None and found.spec == spec:
+            self._prepared.move_to_end(spec.key)
+            return found
+        handler = HANDLERS.get(spec.type)
+        gate = None
         if handler is not None and handler.concurrency is not None:
-            following = self._gate(node).leave()
-            if following is not None:
-                self._begin([following])
+            gate = self._gates.setdefault(spec.type, Gate(handler.concurrency))
+        found = self._prepared[spec.key] = Prepared(spec, handler, gate)
+        if len(self._prepared) > PREPARED:
+            self._prepared.popitem(last=False)
+        return found
+
+    def _hand(self, calls: Sequence[Call]) -> None:
+        plain = [call for call in calls if not call.prepared.is_async]
+        if plain:
+            self._threads.put(plain)
+        if len(plain) < len(calls):
+            if self._loop is None:
+                self._loop = LoopThread(self._concurrency, self._run_async)
+            self._loop.put([call for call in calls if call.prepared.is_async])
+
+    def _run(self, call: Call) -> None:
+        if not self._dropped(call):
+            self._finish(call, call.run(self._max_bytes))
+
+    async def _run_async(self, call: Call) -> None:
+        if not self._dropped(call):
+            self._finish(call, await call.run_async(self._max_bytes))
+
+    def _dropped(self, call: Call) -> bool:
+        """Whether it was cancelled before it began. `started` is set before the flag is read, and cancel() does it the
+        other way round: so one of the two sees the other, and a call is never both dropped and forgotten."""
+        call.begin()
+        if call.cancelled:
+            self._finish(call, failed(call.task.id, CANCELLED))
+        return call.cancelled
+
+    def _finish(self, call: Call, result: NodeResult, giving_up: str | None = None) -> bool:
+        """Answer for a call; False if somebody did. giving_up: its handler has not ended; why we must retire."""
+        with self._lock:
+            if self._calls.pop(call.task.id, None) is None:
+                return False
+            self._done.append(result)
+            if giving_up is not None:
+                call.given_up = True
+                self._retiring = self._retiring or giving_up
+            is_first = len(self._done) == 1
+            following = _leave(call)
+        if following is not None:
+            self._hand([following])
+        if is_first:
+            self._on_done()
         return True
 
-    # Watching
+    # Deadlines
 
     def _watch(self) -> None:
-        more = 1
         while not self._closed:
-            if not self._nodes:
-                self._work_to_watch.clear()
-                if not self._nodes:
-                    self._work_to_watch.wait()
-            moved = self._moved
-            time.sleep(STALLED if self._line else WATCH)
-            if self._line and moved == self._moved:
-                self._add_threads(more)
-                for _ in range(more):
-                    self._wake.put(True)
-                more = min(2 * more, self._concurrency)
-            else:
-                more = 1
-            self._enforce_deadlines(time.monotonic())
+            self._busy.wait()
+            time.sleep(TICK)
+            now = time.monotonic()
+            for call in self._calls.copy().values():
+                if call.started is not None and now >= call.ctx.deadline:
+                    try:
+                        self._late(call, now)
+                    except Exception:  # noqa: BLE001  # a bug of ours: the other deadlines still hold
+                        _log.exception("cannot enforce the deadline of %s", call.name)
+            if not self._calls:
+                self._busy.clear()
+                if self._calls or self._closed:  # one came in between
+                    self._busy.set()
 
-    def _enforce_deadlines(self, now: float) -> None:
-        for node in list(self._nodes.values()):
-            if node.deadline is None or now < node.deadline:
-                continue
-            if not node.timed_out:
-                node.timed_out = True
-                if node.context is not None:
-                    node.context.cancel.set()
-                if node.coroutine is not None and self._loop is not None:
-                    self._loop.call_soon_threadsafe(node.coroutine.cancel)
-            elif now >= node.deadline + GRACE:
-                self._give_up(node)
+    def _late(self, call: Call, now: float) -> None:
+        if not call.overdue:
+            call.overdue = True
+            call.ctx.cancel.set()
+            if call.loop is not None:
+                call.loop.cancel(call)
+        elif now < call.ctx.deadline + GRACE:
+            pass
+        elif call.loop is None:
+            self._give_up(call, call.timed_out(" and did not stop when told"))
+        elif call.heard_loop:
+            self._give_up(call, call.timed_out(" and went on when cancelled"))
+        else:
+            self._leave_loop(call.loop, call)
 
-    def _give_up(self, node: _Node) -> None:
-        """Answer for a handler that does not stop. All that waits for its loop is lost with it, in time."""
-        name = f"{node.prepared.type} handler of {node.task.execution_id}/{node.task.node_key}"
-        self._retiring = self._retiring or f"the {name} did not stop {GRACE:g} s after its time-out"
-        if node.coroutine is None:
-            self._stuck += 1
-        self._answer(node, NodeResult(node.task.id, failure=_timeout(node.task), duration_ms=since(node.started)))
+    def _give_up(self, call: Call, failure: NodeFailure, reason: str | None = None) -> None:
+        reason = reason or f"{call.name} {failure.message.partition(':')[0]}"
+        if self._retiring is None:
+            _log.error("this runner must be replaced: %s", reason)
+        if self._finish(call, failed(call.task.id, failure, call.milliseconds()), reason) and call.loop is None:
+            self._threads.abandon()
+
+    def _leave_loop(self, loop: LoopThread, late: Call) -> None:
+        """The loop is busy with one call and does not get to the others: give that one up if it is its time, and the
+        others back. Those that never started go to a new loop."""
+        current = loop.current()
+        on_loop = [call for call in self._calls.copy().values() if call.loop is loop]
+        blocking = next((call for call in on_loop if call.tracked is current), late)
+        waiting = loop.abandon()
+        if loop is self._loop:
+            self._loop = None
+        reason = f"{blocking.name} blocks the event loop: it must await what takes time, or be a plain function"
+        if blocking.overdue:
+            self._give_up(blocking, blocking.timed_out(", without ever yielding to the event loop"), reason)
+        for call in on_loop:
+            if call.started is None:
+                call.loop = None
+                waiting.append(call)
+            elif call is not blocking:
+                self._give_up(call, NodeFailure("runner_lost", reason, retryable=True), reason)
+        self._hand([call for call in waiting if call.task.id in self._calls])
 
 
-class _Cancelled(Exception):
-    """The node was cancelled before its handler began."""
-
-
-class _Gate:
-    """Lets so many nodes of one type run at once; the others wait in order."""
-
-    def __init__(self, limit: int) -> None:
-        self._free = limit
-        self._waiting: deque[_Node] = deque()
-        self._lock = threading.Lock()
-
-    def enter(self, node: _Node) -> bool:
-        """Whether it may start now; else leave() of another will let it in."""
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            self._waiting.append(node)
+def _enter(call: Call) -> bool:
+    """Past its gate, or in the queue before it."""
+    gate = call.prepared.gate
+    if gate is not None:
+        if gate.inside >= gate.limit:
+            gate.waiting.append(call)
             return False
-
-    def leave(self) -> _Node | None:
-        """One has ended; the one that may start in its place."""
-        with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self._free += 1
-            return None
+        gate.inside += 1
+    call.handed = True
+    return True
 
 
-def _timeout(task: NodeTask) -> NodeFailure:
-    message = f"did not end within {task.timeout:.3g} s: raise the node's timeout, or make it do less"
-    return NodeFailure("timeout", message, retryable=True)
+def _leave(call: Call) -> Call | None:
+    """The call that may pass the gate now."""
+    gate = call.prepared.gate
+    if gate is None:
+        return None
+    if not call.handed:  # cancelled before its turn
+        gate.waiting.remove(call)
+        return None
+    gate.inside -= 1
+    if not gate.waiting:
+        return None
+    following = gate.waiting.popleft()
+    following.handed = True
+    gate.inside += 1
+    return following
+
+
+def _fitting(results: Sequence[NodeResult], max_bytes: int) -> int:
+    size = 0
+    for count, result in enumerate(results):
+        size += 100 + len(result.output or "")
+        if size > max_bytes and count:
+            return count
+    return len(results)

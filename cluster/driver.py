@@ -318,7 +318,9 @@ class Driver:
         self._tasks[number] = (run, command.node, command.attempt)
         run.tasks.add(number)
         spec = run.graph.nodes[command.node].spec
-        self._pool.add(spec, run.task(number, command.node, command.attempt, now), self._shape(spec.type))
+        shape = self._shape(spec.type)
+        task = run.task(number, command.node, command.attempt, now)
+        self._pool.add(spec, task, shape.alone() if command.suspect else shape)
 
     def _abandon(self, run: ExecutionRun) -> None:
         for number in run.tasks:

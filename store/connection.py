@@ -187,6 +187,8 @@ def _on_error(context: ExceptionContext) -> StoreError | None:
     found = _translate(context.original_exception, lost=context.is_disconnect)
     if isinstance(found, Unavailable) and found.lost and found.sqlstate is not None:
         context.is_disconnect = True  # by SQLSTATE: SQLAlchemy goes by the text, which may be in another language
+    if context.is_pre_ping and context.is_disconnect:
+        return None  # not raised: the pool answers it with a fresh connection
     return found
 
 

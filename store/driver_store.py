@@ -14,7 +14,7 @@ import psycopg2
 from sqlalchemy import Engine
 
 from store.connection import connection
-from store.errors import LeaseLost
+from store.errors import DataRefused, LeaseLost
 from store.queries import QUERIES
 from store.records import Claimed, Outcome, Reaped, Settlement, StoredOutcome, StoredWorkflow
 
@@ -23,6 +23,8 @@ _OUTCOME_NAMES = (
     "execution_ids", "node_keys", "attempts", "kinds", "branches", "outcomes", "waits", "runners", "durations",
 )  # fmt: skip
 _SETTLEMENT_NAMES = ("settle_ids", "statuses", "wake_in", "errors")
+
+UNIQUE_VIOLATION = "23505"
 
 
 class DriverStore:
@@ -64,8 +66,13 @@ class DriverStore:
         an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
         columns = [list(column) for column in zip(*outcomes, strict=True)] or [[] for _ in Outcome._fields]
         ends = [list(column) for column in zip(*settlements, strict=True)] or [[] for _ in Settlement._fields]
-        given = dict(zip(_OUTCOME_NAMES, columns, strict=True)) | dict(zip(_SETTLEMENT_NAMES, ends, strict=True))
-        ((fenced, _, settled),) = self._ask("commit_if_fenced", {"driver": incarnation, **given})
+        given = {"driver": incarnation, **dict(zip((*_OUTCOME_NAMES, *_SETTLEMENT_NAMES), (*columns, *ends), strict=True))}
+        try:
+            ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
+        except DataRefused as error:
+            if error.sqlstate != UNIQUE_VIOLATION:
+                raise
+            ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
         _check_fence(fenced, incarnation)
         return frozenset(settled)
 
@@ -109,6 +116,8 @@ class DriverStore:
             except psycopg2.Error:
                 if bare.closed:
                     found.invalidate()
+                    # What ended this connection (a restart, a fail-over) has most likely ended the others of the pool too.
+                    self._engine.dispose()
                 raise
 
 

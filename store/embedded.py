@@ -311,8 +311,8 @@ def _socket_folder(folder: Path, data: Path, account: pwd.struct_passwd | None) 
 
 
 def short_folder(data: Path) -> Path:
-    """Where the socket of this data folder lies if its own path is no good for one. Not in gettempdir(), since TMPDIR may be
-    as long."""
+    """Where the socket of this data folder lies if its own path is no good for one. Not in gettempdir(), since TMPDIR
+    may be as long."""
     return Path("/tmp", f"dray-{hashlib.sha256(os.fsencode(data)).hexdigest()[:12]}")  # noqa: S108 - checked by its user
 
 
@@ -332,17 +332,17 @@ def _pid_file(data: Path) -> list[str]:
 def _end_leftovers(data: Path) -> None:
     """Ends what the last owner left running on this data. We hold the lock, so none of it belongs to a living owner.
 
-    A process counts only if it is a Postgres that works in this folder: a number in a lock file alone says nothing after
-    a reboot, in a new container on the old volume, or for a zombie that nobody reaps. Once none is left, the lock files are
-    removed, since Postgres itself refuses to start while any process of the same user bears their number.
+    A process counts only if it is a Postgres that works in this folder: a number in a lock file alone says nothing
+    after a reboot, in a new container on the old volume, or for a zombie that nobody reaps. Once none is left, the lock
+    files are removed, since Postgres itself refuses to start while any process of the same user bears their number.
     """
     for kind, seconds in ((signal.SIGINT, STOP_SECONDS), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0)):
         running = list(_servers(data))
         lines = _pid_file(data)
         main = int(lines[0]) if lines and lines[0].isdigit() else 0
         if not running:
-            for each in ("postmaster.pid", SOCKET_NAME, f"{SOCKET_NAME}.lock"):
-                (data / each).unlink(missing_ok=True)
+            for name in ("postmaster.pid", SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+                (data / name).unlink(missing_ok=True)
             return
         _log.warning("stopping a Postgres that a killed process left on %s: %s", data, running)
         # SIGINT means "stop" to the main process only; to a backend it means "cancel your statement".

@@ -17,7 +17,12 @@ WITH fence AS MATERIALIZED (
     FROM fence, unnest(%(execution_ids)s::uuid[], %(node_keys)s::text[], %(attempts)s::smallint[], %(kinds)s::text[], %(branches)s::text[],
         %(outcomes)s::jsonb[], %(waits)s::float8[], %(runners)s::integer[], %(durations)s::integer[])
         AS o (execution_id, node_key, attempt, kind, branch, outcome, wake_in, runner, duration_ms)
-    ON CONFLICT DO NOTHING RETURNING 1
+    -- No ON CONFLICT: its speculative insert logs 48 bytes more per outcome (361 against 313). Only a commit that is repeated after a
+    -- lost answer meets rows of its own; it fails on the primary key, and is sent again with again = true to leave those out.
+    WHERE NOT (%(again)s AND EXISTS (
+        SELECT 1 FROM dray.checkpoint c
+        WHERE c.execution_id = o.execution_id AND c.node_key = o.node_key AND c.attempt = o.attempt))
+    RETURNING 1
 ), settled AS (
     UPDATE dray.execution e SET
         owner = NULL,

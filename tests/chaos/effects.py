@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,41 @@ def stuck(config: dict[str, Any], ctx: NodeContext) -> None:
     """Never returns, and hears nothing."""
     while True:
         time.sleep(60)
+
+
+class Unpicklable(Exception):
+    """Cannot be sent anywhere, and says far too much."""
+
+    def __init__(self) -> None:
+        super().__init__("x" * 1_000_000 + "\0")
+        self.lock = threading.Lock()
+
+
+class BadConfig(NodeConfig):
+    """way: of misbehaving."""
+
+    way: str
+
+
+@handler("bad", config=BadConfig)
+def bad(config: BadConfig, ctx: NodeContext) -> Any:
+    """Answers what no handler should."""
+    if config.way == "raises":
+        raise Unpicklable
+    if config.way == "exits":
+        raise SystemExit(3)
+    deep: list[Any] = []
+    for _ in range(20_000):
+        deep = [deep]
+    answers: dict[str, Any] = {
+        "nan": {"x": float("nan")},
+        "nul": {"x": "a\0b"},
+        "surrogate": {"x": "\ud800"},
+        "object": {"x": object()},
+        "large": "x" * (2 << 20),
+        "deep": deep,
+    }
+    return answers[config.way]
 
 
 class Effect(NamedTuple):

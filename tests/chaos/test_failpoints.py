@@ -57,9 +57,7 @@ def check_promises(client: Client, ids: list[str], folder: Path) -> None:
             assert at <= each.at, f"promise 4: {each.key} started before {before} was committed"
 
 
-@pytest.mark.parametrize(
-    "failpoint", [*(f"{name}:kill" for name in NAMES), "before_commit@4:kill", "after_commit@4:kill"]
-)
+@pytest.mark.parametrize("failpoint", [*NAMES, "before_commit@4", "after_commit@4", "after_collect@3"])
 def test_a_driver_killed_at_any_step_loses_nothing(
     database: str, client: Client, tmp_path: Path, failpoint: str
 ) -> None:

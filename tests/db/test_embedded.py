@@ -91,7 +91,8 @@ def test_a_second_one_on_the_same_folder_is_told_who_has_it(tmp_path: Path) -> N
         assert caught.value.pid == process.pid
         assert runs(server)
         _, said = process.communicate("end\n", timeout=30)
-        assert said == ""  # no warning about XDG_RUNTIME_DIR or anything else
+        # No warning about XDG_RUNTIME_DIR or anything else; as root, pytest's folders get what permission they lack.
+        assert [line for line in said.splitlines() if not line.startswith("permission 1 added to ")] == []
         assert process.returncode == 0
         assert not runs(server)  # it ended without stop(): the exit did it
 

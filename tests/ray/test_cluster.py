@@ -1,4 +1,4 @@
-"""Several Ray nodes, several drivers: work is spread and shared, and a lost node or driver costs only what ran there."""
+"""Several Ray nodes, several drivers: work is shared, and a lost node or driver costs only what ran there."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def graph(count: int, seconds: float = 0.0) -> dict[str, Any]:
     ids = [f"n{index}" for index in range(count)]
     return {
         "nodes": [{"id": each, "type": "effect", "config": {"seconds": seconds}} for each in ids],
-        "edges": [{"from": a, "to": b} for a, b in zip(ids, ids[1:], strict=False)],
+        "edges": [{"from": a, "to": b} for a, b in pairwise(ids)],
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,8 @@ import pytest
 from actors.context import NodeContext
 from actors.expressions import compile_config, prepare
 from actors.handlers.http_request import close_client
-from actors.registry import find_handler, load_handlers
+from actors.registry import HANDLERS, find_handler, load_handlers
+from tests.unit.actors.runner_harness import Harness
 
 
 async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
@@ -45,3 +46,32 @@ def run() -> Callable[..., Any]:
 def start() -> Callable[..., Any]:
     """start(node_type, config, **given) -> the coroutine of the call, for a test with a loop of its own."""
     return call
+
+
+@pytest.fixture
+def own_registry() -> Iterator[None]:
+    """What a test registers is gone after it."""
+    load_handlers()
+    before = dict(HANDLERS)
+    yield
+    HANDLERS.clear()
+    HANDLERS.update(before)
+
+
+@pytest.fixture
+def make_harness(own_registry: None) -> Iterator[Callable[..., Harness]]:
+    """make_harness(concurrency=4, max_output_bytes=10_000) -> a Harness, closed after the test."""
+    made: list[Harness] = []
+
+    def make(**options: int) -> Harness:
+        made.append(Harness(**options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.runner.close()
+
+
+@pytest.fixture
+def harness(make_harness: Callable[..., Harness]) -> Harness:
+    return make_harness()

@@ -66,7 +66,9 @@ def done(run: ExecutionRun, node_index: int, result: NodeResult = OK, attempt: i
     return run.handle(NodeDone(node_index, attempt, result, runner=3), NOW)
 
 
-def stored(node_key: str, attempt: int, kind: str, outcome: str | None = "1", wait: float | None = None) -> StoredOutcome:
+def stored(
+    node_key: str, attempt: int, kind: str, outcome: str | None = "1", wait: float | None = None
+) -> StoredOutcome:
     return StoredOutcome("e1", node_key, attempt, kind, None, outcome, wait)
 
 

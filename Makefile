@@ -1,0 +1,64 @@
+# `make` lists what there is. Each target sets up .venv by itself, again only when pyproject.toml or constraints.txt
+# changed. Another Python: make PYTHON=python3.12 ...
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+PEERS := .venv-peers/ready
+SHELL := /bin/bash
+
+.PHONY: help venv demo test test-unit lint format bench bench-peers bench-claim bench-soak clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Dray needs Python 3.10 or newer; choose one with: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv \
+		|| { echo "no venv: install the module for it (on Debian and Ubuntu: the package python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# An environment of their own: they pin other versions of the same packages.
+$(PEERS): benchmarks/peers/requirements.txt
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+venv: $(READY) ## the virtual environment .venv, with Dray and its tools
+
+demo: $(READY) ## a few hundred executions, one runner killed half-way, everything proved at the end
+	$(BIN)/dray demo
+
+test: $(READY) ## the whole test suite, on its own Postgres and Ray
+	$(BIN)/pytest -q
+
+test-unit: $(READY) ## the tests that need neither Postgres nor Ray
+	$(BIN)/pytest -q tests/unit tests/arch
+
+lint: $(READY) ## ruff, import contracts, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: $(READY) ## ruff's fixes and format, in place
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## what Dray does per second, and what a node costs
+	$(BIN)/python -m benchmarks
+
+bench-peers: $(READY) $(PEERS) ## the same work on other systems, with ratios; installs them into an environment of their own
+	$(BIN)/python -m benchmarks peers
+
+bench-claim: $(READY) ## claim time with 1,000,000 queued executions against 1,000
+	$(BIN)/python -m benchmarks claim
+
+bench-soak: $(READY) ## the driver's memory over 1,000,000 nodes
+	$(BIN)/python -m benchmarks soak
+
+clean: ## caches and .venv
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""The parts of a pool: one runner as the driver sees it, and the line of nodes that wait for one shape."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from actors.messages import NodeSpec, NodeTask
+from actors.pool_events import RunnerHandle, Shape
+
+YOUNG = 10.0  # seconds after it was ready; a runner that dies earlier is not always replaced at once
+LONGEST_PAUSE = 30.0  # seconds, for runners that never get ready: only a person can help
+PAUSE_AFTER_WORK = 2.0  # seconds, for those that did: some node kills them, and the others must go on
+BATCH_BYTES = 90_000  # Ray carries an argument of up to 100 KiB in the call itself, larger ones by its object store
+
+
+class Member:
+    """One runner. tasks: id -> timeout of each node in it, those that nobody waits for any more included.
+
+    collecting_since: when it was asked for results and has not answered. ending: is killed, RunnerLost is on its way.
+    """
+
+    __slots__ = (
+        "batch", "born", "collecting_since", "db_id", "ending", "handle", "idle_since", "number", "ready_at",
+        "retire_until", "retiring", "shape", "silent", "tasks", "told_slow",
+    )  # fmt: skip
+
+    def __init__(self, number: int, shape: Shape, now: float) -> None:
+        self.number = number
+        self.shape = shape
+        self.handle: RunnerHandle
+        self.db_id: int | None = None
+        self.tasks: dict[int, float] = {}
+        self.batch: list[tuple[NodeSpec, NodeTask]] = []
+        self.born = self.idle_since = now
+        self.ready_at: float | None = None
+        self.collecting_since: float | None = None
+        self.retiring: str | None = None
+        self.retire_until = 0.0
+        self.silent = self.ending = self.told_slow = False
+
+    @property
+    def takes_work(self) -> bool:
+        return self.db_id is not None and not (self.retiring or self.silent or self.ending)
+
+
+class Line:
+    """The nodes that wait for one shape, and its runners.
+
+    slots: nodes in one runner at once. wanted: how many runners. waiting: also those cancelled meanwhile.
+    strikes: young deaths in a row. pause_until: no runner is started before.
+    """
+
+    __slots__ = ("_struck", "members", "pause_until", "shape", "slots", "strikes", "waiting", "wanted")
+
+    def __init__(self, shape: Shape, slots: int, wanted: int) -> None:
+        self.shape = shape
+        self.slots = slots
+        self.wanted = wanted
+        self.waiting: deque[tuple[NodeSpec, NodeTask]] = deque()
+        self.members: dict[int, Member] = {}
+        self.strikes = 0
+        self._struck = 0  # number of the newest runner at the last strike
+        self.pause_until = 0.0
+
+    @property
+    def missing(self) -> int:
+        return self.wanted - sum(not (each.retiring or each.ending) for each in self.members.values())
+
+    def strike(self, member: Member, now: float, newest: int) -> None:
+        """A runner died. newest: number of the newest runner. Those of one generation count as one: one cause."""
+        if member.ready_at is not None and now - member.ready_at >= YOUNG:
+            self.strikes = 0
+        elif member.number > self._struck:
+            self._struck = newest
+            self.strikes += 1
+            longest = LONGEST_PAUSE if member.ready_at is None else PAUSE_AFTER_WORK
+            pause = 0.0 if self.strikes == 1 else 0.5 * 2.0 ** min(self.strikes - 2, 10)
+            self.pause_until = now + min(pause, longest)
+
+
+def calls(batch: Sequence[tuple[NodeSpec, NodeTask]]) -> Iterator[tuple[list[NodeSpec], list[NodeTask]]]:
+    """The arguments of as few submit() as hold the batch. Each brings the specs that it needs."""
+    specs: dict[str, NodeSpec] = {}
+    tasks: list[NodeTask] = []
+    size = 0
+    for spec, task in batch:
+        weight = _weight(task) + (0 if spec.key in specs else 100 + len(spec.config))
+        if tasks and size + weight > BATCH_BYTES:
+            yield list(specs.values()), tasks
+            specs, tasks, size = {}, [], 0
+        specs[spec.key] = spec
+        tasks.append(task)
+        size += weight
+    yield list(specs.values()), tasks
+
+
+def _weight(task: NodeTask) -> int:
+    """About how many bytes it takes on its way."""
+    size = 150 if task.input is None else 150 + len(task.input)
+    for _, text in task.nodes:
+        size += len(text)
+    for text in task.variables:
+        size += len(text)
+    for _, text in task.inputs:
+        size += len(text)
+    return size

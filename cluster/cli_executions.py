@@ -1,0 +1,164 @@
+"""dray submit, dray signal, dray executions: start executions, look at them, stop them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.cli_base import Exit, Stop, json_value, labels_of, open_client, put, put_json, put_table, shown
+
+if TYPE_CHECKING:
+    from store.client import Execution
+
+app = typer.Typer(help="Look at executions and stop them.", no_args_is_help=True, rich_markup_mode=None)
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="As `dray submit` prints it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")]
+SHOWN = 300  # characters of a value
+
+
+def submit(
+    workflow: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow.")],
+    given: Annotated[str, typer.Option("--input", help="JSON, @file, or - for stdin.")] = "null",
+    priority: Annotated[int, typer.Option(help="Higher runs first.")] = 5,
+    queue: Annotated[str, typer.Option(help="Which drivers run it.")] = "default",
+    run_at: Annotated[datetime | None, typer.Option(help="Not before, e.g. 2030-01-31T08:00:00; local time.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key again makes no second execution.")] = None,
+    label: Labels = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; print its output.")] = False,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds that --wait waits at most.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start an execution and print its id; with --wait its output, and exit with 1 if it did not complete."""
+    if timeout is not None and not wait:
+        raise Stop("--timeout is of --wait: give both, or neither")
+    value = json_value(given, "--input")
+    labels = labels_of(label or ())
+    with open_client() as client:
+        execution_id = client.submit(
+            workflow,
+            value,
+            priority=priority,
+            queue=queue,
+            run_at=run_at.astimezone() if run_at else None,
+            idempotency_key=idempotency_key,
+            labels=labels,
+        )
+        if not wait:
+            put_json({"id": execution_id}) if as_json else put(execution_id)
+            return
+        found = client.wait(execution_id, timeout)
+        if as_json:
+            put_json(asdict(found))
+        elif found.status == "completed":
+            put_json(found.output)
+    if found.status != "completed":
+        raise Stop(f"execution {execution_id} {_ending(found)}", Exit.FAILED)
+
+
+def signal(
+    execution: Id,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the signal.")],
+    payload: Annotated[str, typer.Option(help="JSON, @file, or - for stdin.")] = "null",
+) -> None:
+    """Send a signal to an execution."""
+    value = json_value(payload, "--payload")
+    with open_client() as client:
+        if not client.signal(execution, name, value):
+            raise Stop(f"execution {execution} has ended: it takes no signal", Exit.FAILED)
+
+
+@app.command("list")
+def list_(
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
+    label: Labels = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    before: Annotated[str | None, typer.Option(metavar="ID", help="Older than this one, to go on.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Executions, the newest first."""
+    _check_status(status)
+    labels = labels_of(label or ())
+    with open_client() as client:
+        found = client.list(workflow, status, labels, limit, before)
+    if as_json:
+        put_json([asdict(each) for each in found])
+        return
+    rows = [(each.id, each.workflow, each.version, each.status, each.created_at, _seconds(each)) for each in found]
+    put_table("", ("id", "workflow", "version", "status", "submitted", "seconds"), rows)
+
+
+@app.command()
+def show(execution: Id, as_json: AsJson = False) -> None:
+    """One execution, with every attempt of every node."""
+    with open_client() as client:
+        found = client.get(execution)
+        attempts = client.attempts(execution)
+    if as_json:
+        put_json({**asdict(found), "attempts": [asdict(each) for each in attempts]})
+        return
+    for name, value in asdict(found).items():
+        if value not in (None, {}, []):
+            put(f"{name:<14}{_short(value)}")
+    if attempts:
+        put()
+        rows = [
+            (
+                each.at,
+                each.node_key,
+                each.attempt,
+                each.kind,
+                each.duration_ms,
+                each.runner,
+                each.pid,
+                _short(each.outcome),
+            )
+            for each in attempts
+        ]
+        put_table("", ("at", "node", "attempt", "", "ms", "runner", "process", "outcome"), rows)
+
+
+@app.command()
+def cancel(execution: Id, as_json: AsJson = False) -> None:
+    """Stop an execution. What runs is told to stop; nothing more of it is started."""
+    with open_client() as client:
+        status = client.cancel(execution)
+    if status not in ("cancelled", "cancelling"):
+        raise Stop(f"execution {execution} has {status}: there is nothing to cancel", Exit.FAILED)
+    if as_json:
+        put_json({"id": execution, "status": status})
+    else:
+        put(f"{execution} {status}")
+
+
+def _check_status(status: str | None) -> None:
+    from store.records import ExecutionStatus
+
+    known = [each.value for each in ExecutionStatus]
+    if status is not None and status not in known:
+        raise Stop(f"--status {status!r} is none of {', '.join(known)}")
+
+
+def _short(value: object) -> str:
+    text = shown(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
+
+
+def _ending(found: Execution) -> str:
+    error = found.error or {}
+    where = f" at node {error['node']!r}" if error.get("node") else ""
+    why = f": {error.get('type')}: {error.get('message')}" if error else ""
+    return f"{found.status}{where}{why}"
+
+
+def _seconds(found: Execution) -> float | None:
+    return (
+        None
+        if found.started_at is None or found.finished_at is None
+        else (found.finished_at - found.started_at).total_seconds()
+    )

@@ -1,0 +1,215 @@
+"""Starts a Ray of our own on this host, or joins one. With actors/ray_pool.py, the only file that imports Ray.
+
+    local        a Ray of this process: gone when the process is, with a token that nobody else knows
+    auto         the Ray that this host is a node of (RAY_ADDRESS, else the last one started here)
+    host:port    the Ray with its head there; this host must be one of its nodes
+
+Ray reads most of its settings from the environment when it is imported, so this module sets them first and imports Ray
+inside start(). Whatever is set already is left alone, with one exception: the processes of a Ray of our own are started
+without this process's database credentials, which would else stand in /proc/<runner>/environ for every handler to read.
+
+Authentication: RAY_AUTH_MODE is always set, since what Ray does without it differs from command to command. Joining a
+cluster uses its token if this host has one (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token), else none. A Ray
+of our own needs its token: Ray cannot be kept on 127.0.0.1, and who reaches its ports without one may run code.
+
+start() must be called on a thread that lives as long as Ray shall: the kernel ends Ray's processes with that thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster import logs
+from cluster.errors import RayUnavailable
+from cluster.settings import PREFIX, Settings
+
+NAMESPACE = "dray"
+CONNECT_SECONDS = 5.0
+_MIB = 1 << 20
+
+log = logs.get("ray")
+
+# Of every Ray that we start or join.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning for every runner without a GPU
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a forgotten start() must not quietly start a Ray with other settings
+}
+# Of a Ray of our own: what costs memory or CPU and serves the dashboard, or processes that nobody asked for.
+_OWN_ENVIRONMENT = {
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_worker_niceness": "0",  # Ray's 15 starves runners beside a busy database
+    "RAY_event_stats": "0",
+    "RAY_ROTATION_MAX_BYTES": str(10 * _MIB),
+    "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+}
+_OWN_WITHOUT_DASHBOARD = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
+
+_CREDENTIALS = (f"{PREFIX}DATABASE_URL", f"{PREFIX}DIRECT_URL", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
+
+
+class RayCluster(NamedTuple):
+    """address: of the head, host:port. cpus: of all nodes now. dashboard: host:port, None without."""
+
+    address: str
+    cpus: float
+    dashboard: str | None
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[RayCluster]:
+    """start(), and stop() at the end of the block."""
+    cluster = start(settings)
+    try:
+        yield cluster
+    finally:
+        stop()
+
+
+def start(settings: Settings) -> RayCluster:
+    """Start or join Ray as the settings say; 3 to 6 s for one of our own. Raises RayUnavailable.
+
+    The handler of SIGTERM, which Ray replaces, is put back.
+    """
+    address = None if settings.ray_address == "local" else settings.ray_address
+    _prepare(settings)
+    if address not in (None, "auto"):
+        _reach(address)
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.getsignal(signal.SIGTERM)
+    try:
+        with _without_credentials() if address is None else _unchanged():
+            return _init(settings, address)
+    except RayUnavailable:
+        raise
+    except (
+        Exception
+    ) as error:  # Ray raises whatever its parts raise: ConnectionError, RuntimeError, ValueError, its own
+        stop()
+        raise RayUnavailable(address, _one_line(error)) from error
+    finally:
+        if on_main_thread:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def stop() -> None:
+    """Leave Ray; one of our own ends, and its processes are gone when this returns. Does nothing if there is none."""
+    import ray
+
+    if ray.is_initialized():
+        ray.shutdown(wait_for_processes=True)
+
+
+def _init(settings: Settings, address: str | None) -> RayCluster:
+    import ray
+    from ray._private import worker
+
+    # Off the main thread Ray warns that it leaves SIGTERM alone, which is what we want.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # What the cluster tells its drivers (a runner was killed for its memory, nothing fits) Ray prints on stdout, in
+    # yellow, whatever log_to_driver says: not where a program's result is expected, nor among lines of JSON.
+    worker.print_to_stdstream = _told
+    if address is None:
+        context: Any = ray.init(
+            address="local",
+            num_cpus=settings.ray_num_cpus or cpus_here(),
+            object_store_memory=settings.ray_object_store_mb * _MIB,
+            include_dashboard=settings.ray_dashboard,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    else:
+        context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found = str(context.address_info["gcs_address"])
+    return RayCluster(found, float(resources.get("CPU", 0.0)), context.dashboard_url or None)
+
+
+def _told(data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG001 - as Ray calls it
+    log.warning("Ray says", text=_cut(" ".join(data.get("lines", ()))))
+
+
+def _prepare(settings: Settings) -> None:
+    """The environment that Ray reads when it is imported."""
+    wanted = dict(_ENVIRONMENT)
+    if settings.ray_address == "local":
+        wanted |= _OWN_ENVIRONMENT
+        wanted |= {} if settings.ray_dashboard else _OWN_WITHOUT_DASHBOARD
+        wanted |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    else:
+        wanted["RAY_AUTH_MODE"] = "token" if _has_token() else "disabled"
+    for name, value in wanted.items():
+        os.environ.setdefault(name, value)
+
+
+def _has_token() -> bool:
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return bool(named) or Path("~/.ray/auth_token").expanduser().exists()
+
+
+def _reach(address: str) -> None:
+    """Fails within seconds where Ray itself would try for a minute and write its attempts to stderr."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise RayUnavailable(address, _one_line(error)) from error
+
+
+@contextmanager
+def _without_credentials() -> Iterator[None]:
+    taken = {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+    for name in taken:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
+@contextmanager
+def _unchanged() -> Iterator[None]:
+    yield
+
+
+def cpus_here() -> int:
+    """CPUs that this process may use, at least 1. Ray's own count makes 0 of a container with half a CPU."""
+    found: float = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min(found, _cgroup_cpus() or found)))
+
+
+def _cgroup_cpus() -> float | None:
+    """The container's limit (cgroup v2, else v1); None = no limit, or none that can be read."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (
+                Path("/sys/fs/cgroup/cpu", each).read_text().strip()
+                for each in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            )
+        except OSError:
+            return None
+    return int(quota) / int(period) if quota.isdigit() and int(period) > 0 else None
+
+
+def _one_line(error: BaseException) -> str:
+    return _cut(str(error)) or type(error).__name__
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

@@ -1,0 +1,107 @@
+"""What runs for long: `dray dev` and `dray worker`, how they start, share a folder, and leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.commands import EXAMPLES, Running, Shell, alive
+
+WORDS = {"version", "database", "executor", "concurrency", "runners", "incarnation"}
+
+
+def test_a_second_dev_on_the_folder_says_so_and_exits(dev: tuple[Shell, Running]) -> None:
+    shell, running = dev
+    done = shell("dev", "--executor", "local")
+    assert (done.code, done.out) == (6, "")
+    assert f"is in use by process {running.process.pid}" in done.line
+    assert running.process.poll() is None
+
+
+def test_dev_tells_its_database_and_others_find_it(dev: tuple[Shell, Running], tmp_path: Path) -> None:
+    shell, running = dev
+    url = running.wait_for("database   ").removeprefix("database   ")
+    assert Shell(tmp_path)("status", "--json", DRAY_DATABASE_URL=url).code == 0
+    assert shell("status", "--json").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_dev_ends_with_everything_that_it_started(tmp_path: Path, number: int) -> None:
+    shell = Shell(tmp_path)
+    with shell.running("dev", "--executor", "local") as running:
+        running.wait_for("Workflow worker started")
+        started = running.descendants()
+        assert len(started) > 3  # Postgres has several
+        assert running.stop(number) == 0
+    assert alive(started) == []
+    assert not any("Traceback" in line for line in running.lines)
+    assert "no database" in shell("status").line
+
+
+def test_dev_that_was_killed_is_taken_over_by_the_next_and_loses_nothing(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    with shell.running("dev", "--executor", "local") as first:
+        first.wait_for("Workflow worker started")
+        assert shell("workflow", "apply", str(EXAMPLES / "hello.json")).code == 0
+        execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--run-at", "2100-01-01").out.strip()
+        first.process.kill()
+        first.process.wait()
+    with shell.running("dev", "--executor", "local") as second:
+        second.wait_for("Workflow worker started")
+        assert shell("executions", "show", execution, "--json").json["status"] == "waiting"
+        assert shell("submit", "hello", "--wait").code == 0
+        started = second.descendants()
+        assert second.stop() == 0
+    assert alive(started) == []
+
+
+def test_workers_share_a_database_that_was_migrated(tmp_path: Path, postgres: str) -> None:
+    shell = Shell(tmp_path, DRAY_DATABASE_URL=postgres)
+    assert [shell("migrate").code for _ in range(2)] == [0, 0]
+    arguments = ["worker", "--executor", "local", "--concurrency", "7"]
+    with shell.running(*arguments) as one, shell.running(*arguments) as two:
+        line = json.loads(one.wait_for("Workflow worker started"))
+        two.wait_for("Workflow worker started")
+        assert line.keys() >= WORDS
+        assert (line["executor"], line["concurrency"]) == ("local", 7)
+        assert shell("workflow", "apply", str(EXAMPLES / "hello.json")).code == 0
+        assert shell("submit", "hello", "--wait").code == 0
+        assert len(shell("status", "--json").json["drivers"]) == 2
+        assert one.stop(signal.SIGTERM) == 0
+        assert shell("submit", "hello", "--wait").code == 0
+        assert two.stop(signal.SIGINT) == 0
+    assert shell("status", "--json").json["drivers"] == []
+
+
+@pytest.mark.ray
+def test_everything_on_ray_with_a_node_type_of_the_users(tmp_path: Path) -> None:
+    for name in ("shop_handlers.py", "price_list.json"):
+        (tmp_path / name).write_text((EXAMPLES / name).read_text())
+    shell = Shell(tmp_path, DRAY_HANDLERS="shop_handlers", DRAY_RETRY_DELAY="0.05")
+    with shell.running("dev") as running:
+        running.wait_for("Workflow worker started")
+        assert shell("workflow", "apply", "price_list.json").code == 0
+        done = shell("submit", "price_list", "--input", '{"price": 100, "currency": "SEK"}', "--wait")
+        assert done.json["result"] == {"price": 1120.0, "currency": "SEK"}
+        done = shell("submit", "price_list", "--input", '{"price": 100, "currency": "XXX"}', "--wait", "--json")
+        assert done.json["output"]["result"] == {"price": 100.0, "currency": "EUR"}
+        attempts = shell("executions", "show", done.json["id"], "--json").json["attempts"]
+        assert [each["kind"] for each in attempts if each["node_key"] == "convert"] == ["retried", "failed"]
+        started = running.descendants()
+        assert any(each["runner"] for each in attempts)
+        assert running.stop() == 0
+    assert alive(started) == []
+    assert not any("Traceback" in line for line in running.lines)
+
+
+@pytest.mark.ray
+@pytest.mark.chaos
+def test_the_demo_proves_itself(tmp_path: Path) -> None:
+    done = Shell(tmp_path)("demo", "--executions", "120")
+    assert done.code == 0, done.out + done.err
+    assert "All of it adds up" in done.out
+    assert "NO" not in done.out.split()
+    assert "SIGKILL to dray-" in done.out

@@ -1,0 +1,88 @@
+"""The pages for users name everything that there is, and nothing that there is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from actors.registry import load_handlers
+from cluster.cli import app
+from cluster.cli_base import Exit
+from cluster.settings import PLATFORM_NAMES, PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def table(text: str, cells: int) -> Iterator[list[str]]:
+    for line in text.splitlines():
+        found = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if line.startswith("|") and len(found) == cells and not set(found[0]) <= {"-"}:
+            yield found
+
+
+def commands(command: Any, path: str) -> Iterator[str]:
+    found = getattr(command, "commands", None)
+    if found is None:
+        yield path
+        return
+    for name, each in found.items():
+        yield from commands(each, f"{path} {name}")
+
+
+def test_every_setting_has_a_row_with_its_default() -> None:
+    rows = {row[0].strip("`"): row[1:] for row in table(page("settings.md"), 3)}
+    rows.pop("name")
+    assert rows.keys() == {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        default, meaning = rows[PREFIX + name.upper()]
+        shown = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        shown = f"{shown:g}" if isinstance(shown, float) else shown
+        assert default == ("" if shown is None else str(shown).lower() if isinstance(shown, bool) else str(shown))
+        assert field.description is not None
+        assert meaning.startswith(field.description)
+        assert PLATFORM_NAMES.get(name, "") in meaning
+
+
+def test_every_command_has_a_row() -> None:
+    text = page("cli.md")
+    missing = [path for path in commands(typer.main.get_command(app), "dray") if f"`{path}" not in text]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_command_that_a_page_names_exists(path: Path) -> None:
+    known = set(commands(typer.main.get_command(app), "dray"))
+    for first, second in re.findall(r"(?:^|`|bin/|&& )dray ([a-z]+)(?: ([a-z]+))?", path.read_text(), re.MULTILINE):
+        assert {f"dray {first}", f"dray {first} {second}"} & known, f"dray {first} {second}"
+
+
+def test_every_exit_code_has_a_row() -> None:
+    rows = [row[0] for row in table(page("cli.md"), 2) if row[0].isdigit()]
+    assert [int(each) for each in rows] == [each.value for each in Exit]
+
+
+def test_every_node_type_has_a_row() -> None:
+    rows = [name for row in table(page("workflows.md"), 3) for name in re.findall(r"`(\w+)`", row[0])]
+    built_in = [name for name, spec in load_handlers().items() if spec.function.__module__.startswith("actors.")]
+    assert set(built_in) <= set(rows)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_every_docs_page_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [each.name for each in PAGES if each.parent.name == "docs" and f"docs/{each.name}" not in readme] == []
