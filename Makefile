@@ -50,13 +50,13 @@ format: $(READY) ## ruff's fixes and format, in place
 bench: $(READY) ## what Dray does per second, and what a node costs
 	$(BIN)/python -m benchmarks
 
-bench-peers: $(READY) $(PEERS) ## the same work on other systems, with ratios; installs them into an environment of their own
+bench-peers: $(READY) $(PEERS) ## the same work on three other systems too, with ratios
 	$(BIN)/python -m benchmarks peers
 
-bench-claim: $(READY) ## claim time with 1,000,000 queued executions against 1,000
+bench-claim: $(READY) ## does a claim cost more when 1,000,000 executions are queued?
 	$(BIN)/python -m benchmarks claim
 
-bench-soak: $(READY) ## the driver's memory over 1,000,000 nodes
+bench-soak: $(READY) ## does the driver's memory grow over 1,000,000 nodes?
 	$(BIN)/python -m benchmarks soak
 
 clean: ## caches and .venv

@@ -19,6 +19,7 @@ from typing import Any
 from actors import expressions
 
 _LOGGER = logging.getLogger("dray.node")
+_MAKING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,6 @@ class NodeContext:
     node_key: scope and node id, as in logs and checkpoints. attempt: 1 for the first.
     deadline: on the clock of time.monotonic(). scope: the names of expressions (input, nodes, vars, execution).
     inputs: node id -> output of each direct predecessor that ran; empty unless the handler needs "inputs".
-    cancel: set by the runner; handlers ask cancelled().
     """
 
     execution_id: str
@@ -57,7 +57,15 @@ class NodeContext:
     deadline: float
     scope: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    cancel: threading.Event = field(default_factory=threading.Event)
+    _cancel: threading.Event | None = field(default=None, init=False, repr=False)
+
+    @property
+    def cancel(self) -> threading.Event:
+        """Set by the runner at the deadline and on cancellation. To sleep, a handler may cancel.wait(seconds)."""
+        if self._cancel is None:  # made when first asked for: an Event costs 2.5 us, a tenth of a small node
+            with _MAKING:
+                self._cancel = self._cancel or threading.Event()
+        return self._cancel
 
     @property
     def idempotency_key(self) -> str:
@@ -82,7 +90,7 @@ class NodeContext:
 
     def cancelled(self) -> bool:
         """Whether to stop: the execution was cancelled or the deadline has passed. Long loops ask this now and then."""
-        return self.cancel.is_set() or time.monotonic() >= self.deadline
+        return (self._cancel is not None and self._cancel.is_set()) or time.monotonic() >= self.deadline
 
     def evaluate(self, expression: str, **names: Any) -> Any:
         """The value of a bare expression; `names` are visible in it beside the scope's (item=..., index=...).

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from statistics import quantiles
 from typing import NamedTuple
 
-from benchmarks.figures import Figures
 from benchmarks.server import Server
 from benchmarks.systems import System
 
@@ -65,9 +64,9 @@ class Outcome(NamedTuple):
     metrics: dict[str, list[float]]
     notes: list[str]
 
-    def median(self, metric: str) -> float:
-        found = sorted(self.metrics[metric])
-        return found[len(found) // 2]
+    def joined(self, later: Outcome) -> Outcome:
+        """With the runs of a later pass."""
+        return Outcome({each: [*runs, *later.metrics[each]] for each, runs in self.metrics.items()}, later.notes)
 
 
 def measure(server: Server, system: System, bench: str, amount: Amount) -> Outcome:
@@ -86,11 +85,6 @@ def measure(server: Server, system: System, bench: str, amount: Amount) -> Outco
         },
         [],
     )
-
-
-def record(figures: Figures, system: str, bench: str, outcome: Outcome) -> None:
-    for metric, runs in outcome.metrics.items():
-        figures.add(bench, system, metric, runs)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -24,7 +24,7 @@ BENCHES = {
 
 
 class Target(NamedTuple):
-    """What issue 3 asks for. peer: the value is the ratio to that system's. at_least: else at most."""
+    """What is to be reached. peer: the value is the ratio to that system's. at_least: else at most."""
 
     what: str
     bench: str

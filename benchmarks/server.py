@@ -98,7 +98,7 @@ class Server:
 
     def _ask(self, statement: str, *given: object) -> Any:
         with self._connection.cursor() as cursor:
-            cursor.execute(statement, given)
+            cursor.execute(statement, given or None)
             return cursor.fetchone()[0] if cursor.description else None
 
 

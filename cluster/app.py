@@ -60,14 +60,13 @@ def run_worker(
         if not wait_until_up(engine, lambda line: log.warning("waiting for the database", reason=line), stop=stop):
             return
         verify(engine)
-        store = DriverStore(engine)
         factory, runners = stack.enter_context(_executor(settings))
         while not stop.is_set():
             info = WorkerInfo(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
                 settings.concurrency, runners,
             )  # fmt: skip
-            driver = _driver(settings, store, factory(info.incarnation), info)
+            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info)
             if on_ready is not None:
                 on_ready(info)
             with _drained_by(stop, driver):
@@ -151,5 +150,5 @@ def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactor
 
         runners = settings.runners or max(1, int(cluster.cpus / (settings.runner_cpus or 1.0)))
         yield lambda incarnation: ray_runners(
-            incarnation, settings.handlers, settings.runner_concurrency, settings.max_output_bytes
+            incarnation, settings.handlers, settings.runner_concurrency, settings.max_output_bytes, settings.log_level
         ), runners

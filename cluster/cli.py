@@ -24,6 +24,7 @@ from cluster.cli_base import (
     put_json,
     put_table,
     settings_for,
+    shown,
     with_database,
 )
 
@@ -157,18 +158,20 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         put_json(stats)
         return
-    kinds = [each.value for each in ExecutionStatus]
-    counts = [[queue, *(found.get(kind, 0) for kind in kinds)] for queue, found in sorted(stats["queues"].items())]
-    oldest = stats["oldest_queued_seconds"]
-    put_table("executions", ("queue", *kinds, "oldest queued, s"), [[*row, oldest.get(row[0])] for row in counts])
+    queues, oldest = stats["queues"], stats["oldest_queued_seconds"]
+    kinds = [each.value for each in ExecutionStatus if any(each.value in found for found in queues.values())]
+    counts = [
+        (queue, *(found.get(kind, 0) for kind in kinds), shown(oldest.get(queue)))
+        for queue, found in sorted(queues.items())
+    ]
+    put_table("executions", ("queue", *kinds, "oldest queued, s"), counts)
     put()
     drivers = [
-        (each["id"], each["host"], each["pid"], each["info"].get("executor"), ",".join(each["info"].get("queues", ())),
-         each["executions"], each["started_at"], each["lease_seconds"])
+        (each["id"][:8], each["host"], each["pid"], each["info"].get("executor"), each["executions"],
+         round(each["lease_seconds"], 1), ",".join(each["info"].get("queues", ())))
         for each in stats["drivers"]
     ]  # fmt: skip
-    columns = ("incarnation", "host", "process", "executor", "queues", "executions", "started", "lease, s")
-    put_table("drivers", columns, drivers)
+    put_table("drivers", ("driver", "host", "process", "executor", "executions", "lease, s", "queues"), drivers)
     if not drivers:
         complain("warning: no driver lives, so nothing runs: start `dray worker` or `dray dev`")
 

@@ -128,7 +128,7 @@ def put_json(value: Any) -> None:
 
 
 def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table as wide as the terminal; into a pipe, one line a row with tabs between."""
+    """A table whose last column may be folded to fit the terminal; into a pipe, one line a row with tabs between."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             put("\t".join(shown(each) for each in row))
@@ -139,7 +139,7 @@ def put_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]])
 
     table = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column != columns[-1])
     for row in rows:
         table.add_row(*(Text(shown(each), style=STYLES.get(shown(each), "")) for each in row))
     Console().print(table)

@@ -89,8 +89,10 @@ def list_(
     if as_json:
         put_json([asdict(each) for each in found])
         return
-    rows = [(each.id, each.workflow, each.version, each.status, each.created_at, _seconds(each)) for each in found]
-    put_table("", ("id", "workflow", "version", "status", "submitted", "seconds"), rows)
+    rows = [
+        (each.id, each.status, each.created_at, _seconds(each), f"{each.workflow} {each.version}") for each in found
+    ]
+    put_table("", ("id", "status", "submitted", "seconds", "workflow"), rows)
 
 
 @app.command()
@@ -108,19 +110,11 @@ def show(execution: Id, as_json: AsJson = False) -> None:
     if attempts:
         put()
         rows = [
-            (
-                each.at,
-                each.node_key,
-                each.attempt,
-                each.kind,
-                each.duration_ms,
-                each.runner,
-                each.pid,
-                _short(each.outcome),
-            )
+            (f"{each.at.astimezone():%H:%M:%S}", each.node_key, each.attempt, each.kind, each.duration_ms,
+             each.runner and f"{each.runner}, process {each.pid}", _short(each.outcome))
             for each in attempts
-        ]
-        put_table("", ("at", "node", "attempt", "", "ms", "runner", "process", "outcome"), rows)
+        ]  # fmt: skip
+        put_table("", ("at", "node", "attempt", "", "ms", "runner", "outcome"), rows)
 
 
 @app.command()
@@ -157,8 +151,6 @@ def _ending(found: Execution) -> str:
 
 
 def _seconds(found: Execution) -> float | None:
-    return (
-        None
-        if found.started_at is None or found.finished_at is None
-        else (found.finished_at - found.started_at).total_seconds()
-    )
+    if found.started_at is None or found.finished_at is None:
+        return None
+    return round((found.finished_at - found.started_at).total_seconds(), 3)

@@ -7,14 +7,16 @@ later", and LeaseLost "never again".
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import psycopg2
 from sqlalchemy import Engine
 
 from store.connection import connection
-from store.errors import DataRefused, LeaseLost
+from store.errors import DataRefused, LeaseLost, Unavailable
 from store.queries import QUERIES
 from store.records import Claimed, Outcome, Reaped, Settlement, StoredOutcome, StoredWorkflow
 
@@ -25,13 +27,17 @@ _OUTCOME_NAMES = (
 _SETTLEMENT_NAMES = ("settle_ids", "statuses", "wake_in", "errors")
 
 UNIQUE_VIOLATION = "23505"
+UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
 
 
 class DriverStore:
-    """The database, as a driver needs it. incarnation: uuid text. ttl: seconds."""
+    """The database, as a driver needs it: one object for each incarnation. incarnation: uuid text. ttl: seconds."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._lock = threading.Lock()
+        self._held: set[str] = set()  # what claim() has given and commit() has not settled
+        self._unsure_until = 0.0
 
     def register(self, incarnation: str, ttl: float, info: Mapping[str, Any]) -> None:
         """A new incarnation, with a live lease. info: shown to people; must have pid and host."""
@@ -48,9 +54,29 @@ class DriverStore:
 
     def claim(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Claimed]:
         """Take at most `limit` queued executions. Raises LeaseLost."""
-        rows = self._ask("claim_if_fenced", {"driver": incarnation, "queues": list(queues), "limit": limit})
+        if time.monotonic() < self._unsure_until and (unheard := self._unheard(incarnation, limit)):
+            return unheard
+        try:
+            rows = self._ask("claim_if_fenced", {"driver": incarnation, "queues": list(queues), "limit": limit})
+        except Unavailable as error:
+            if error.lost:
+                self._unsure_until = time.monotonic() + UNSURE
+            raise
         _check_fence(rows[0][0], incarnation)
-        return [Claimed(*row[1:]) for row in rows if row[1] is not None]
+        return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
+
+    def _unheard(self, incarnation: str, limit: int) -> list[Claimed]:
+        """What a claim took whose answer was lost; nobody else would ever look at it while this incarnation lives."""
+        with self._lock:
+            held = list(self._held)
+        rows = self._ask("claimed_unheard", {"driver": incarnation, "held": held, "limit": limit})
+        return self._hold(Claimed(*row) for row in rows)
+
+    def _hold(self, claims: Iterable[Claimed]) -> list[Claimed]:
+        found = list(claims)
+        with self._lock:
+            self._held.update(each.id for each in found)
+        return found
 
     def load_checkpoints(self, ids: Sequence[str]) -> list[StoredOutcome]:
         """All that is recorded of these executions, per node in the order of the attempts."""
@@ -66,7 +92,8 @@ class DriverStore:
         an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
         columns = [list(column) for column in zip(*outcomes, strict=True)] or [[] for _ in Outcome._fields]
         ends = [list(column) for column in zip(*settlements, strict=True)] or [[] for _ in Settlement._fields]
-        given = {"driver": incarnation, **dict(zip((*_OUTCOME_NAMES, *_SETTLEMENT_NAMES), (*columns, *ends), strict=True))}
+        named = zip((*_OUTCOME_NAMES, *_SETTLEMENT_NAMES), (*columns, *ends), strict=True)
+        given = {"driver": incarnation, **dict(named)}
         try:
             ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
         except DataRefused as error:
@@ -74,6 +101,8 @@ class DriverStore:
                 raise
             ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
         _check_fence(fenced, incarnation)
+        with self._lock:
+            self._held.difference_update(ends[0])
         return frozenset(settled)
 
     def wake_due(self, limit: int) -> tuple[int, float | None]:
@@ -116,7 +145,7 @@ class DriverStore:
             except psycopg2.Error:
                 if bare.closed:
                     found.invalidate()
-                    # What ended this connection (a restart, a fail-over) has most likely ended the others of the pool too.
+                    # What ended this connection (a restart, a fail-over) has most likely ended the pool's others too.
                     self._engine.dispose()
                 raise
 

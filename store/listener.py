@@ -29,28 +29,47 @@ class Listener:
         self._connection: Any = None  # of psycopg2
         self._pauses = waits()
         self._closed = threading.Event()
+        self._using = threading.Lock()  # held in wait()
         self._wake_read, self._wake_write = os.pipe()
 
     def wait(self, seconds: float) -> bool:
         """True once something was notified, or may have been while the connection was down; False after `seconds`, or
         when closed. A connection that breaks is made again, after a pause that grows."""
         until = time.monotonic() + seconds
-        while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
-            try:
-                if self._connection is None:
-                    self._connect()
-                    return True
-                if self._heard(left):
-                    return True
-            except (psycopg2.Error, StoreError, DBAPIError):
-                self._drop()
-                self._closed.wait(min(left, next(self._pauses)))
-        return False
+        try:
+            with self._using:
+                while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
+                    try:
+                        if self._connection is None:
+                            self._connect()
+                            return True
+                        if self._heard(left):
+                            return True
+                    except (psycopg2.Error, StoreError, DBAPIError):
+                        self._drop()
+                        self._closed.wait(min(left, next(self._pauses)))
+                return False
+        finally:
+            self._end_if_closed()
 
     def close(self) -> None:
-        """End a wait() in another thread, and all later ones."""
-        self._closed.set()
-        os.write(self._wake_write, b"x")
+        """End a wait() in another thread, and all later ones. Does not wait itself."""
+        if not self._closed.is_set():
+            self._closed.set()
+            os.write(self._wake_write, b"x")
+            self._end_if_closed()
+
+    def _end_if_closed(self) -> None:
+        """Called once more by a wait() that close() found at work, so that one of the two ends the connection."""
+        if self._closed.is_set() and self._using.acquire(blocking=False):
+            try:
+                self._drop()
+                for each in (self._wake_read, self._wake_write):
+                    if each >= 0:
+                        os.close(each)
+                self._wake_read = self._wake_write = -1
+            finally:
+                self._using.release()
 
     def _connect(self) -> None:
         fresh = self._engine.raw_connection()
@@ -64,9 +83,12 @@ class Listener:
         self._pauses = waits()
 
     def _heard(self, seconds: float) -> bool:
-        assert self._connection is not None
-        ready, _, _ = select.select([self._connection, self._wake_read], [], [], seconds)
-        if self._connection not in ready:
+        """Waits with poll(): select() takes no file above the 1024th, and a process with Ray may have that many."""
+        waiting = select.poll()
+        waiting.register(self._connection, select.POLLIN)
+        waiting.register(self._wake_read, select.POLLIN)
+        ready = {file for file, _ in waiting.poll(seconds * 1000)}
+        if self._connection.fileno() not in ready:
             return False
         self._connection.poll()
         heard = bool(self._connection.notifies)

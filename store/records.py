@@ -20,6 +20,37 @@ class ExecutionStatus(str, Enum):
 
 FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
+# from -> {to: the statements of store/sql (or functions of the schema, dray.*) that may make it}. Nothing else writes a
+# status; tests/unit/store/test_records.py reads the SQL and sees to it.
+_S = ExecutionStatus
+TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]] = {
+    None: {
+        _S.QUEUED: ("dray.submit", "dray.submit_many"),
+        _S.WAITING: ("dray.submit",),  # its run_at lies ahead
+    },
+    _S.QUEUED: {
+        _S.RUNNING: ("claim_if_fenced",),
+        _S.CANCELLED: ("dray.cancel",),
+    },
+    _S.RUNNING: {
+        _S.QUEUED: ("commit_if_fenced", "dray.give_back"),  # woken while it parked; its driver stopped or died
+        _S.WAITING: ("commit_if_fenced",),
+        _S.COMPLETED: ("commit_if_fenced",),
+        _S.FAILED: ("commit_if_fenced",),
+        _S.CANCELLED: ("commit_if_fenced", "dray.give_back"),
+    },
+    _S.WAITING: {
+        _S.QUEUED: ("wake_due", "dray.signal"),
+        _S.CANCELLED: ("dray.cancel",),
+    },
+    _S.PAUSED: {
+        _S.CANCELLED: ("dray.cancel",),
+    },
+    _S.COMPLETED: {},
+    _S.FAILED: {},
+    _S.CANCELLED: {},
+}
+
 
 class Claimed(NamedTuple):
     """One claimed execution. age: seconds since its first start. input: JSON text."""

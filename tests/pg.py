@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,9 +29,13 @@ def at(server: str, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a server's database `postgres`; the migrated template is on it."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("pg"), settings=UNSAFE) as url:
+def server() -> Iterator[str]:
+    """The URL of a server's database `postgres`; the migrated template is on it.
+
+    Not in a folder of pytest: each pytest that starts takes the rights on /tmp/pytest-of-<user> away from all others,
+    and as root the server is another user.
+    """
+    with tempfile.TemporaryDirectory(prefix="dray-pg-") as folder, EmbeddedPostgres(folder, settings=UNSAFE) as url:
         run(url, f"CREATE DATABASE {TEMPLATE}")
         engine = connect(at(url, TEMPLATE), pool_size=1)
         migrate(engine)

@@ -13,7 +13,8 @@ CREATE TABLE dray.workflow (
     CONSTRAINT workflow_name_version_key UNIQUE (name, version)
 );
 
--- One row per life of a driver process: the lease, and the fence of every write it makes.
+-- One row per life of a driver process: the lease, and the fence of every write it makes. A lease is made longer, or its row deleted, and
+-- never made shorter: FOR KEY SHARE does not look again at a row that an UPDATE of other columns changed while it waited.
 CREATE TABLE dray.driver (
     id          uuid PRIMARY KEY,
     lease_until timestamptz NOT NULL,
@@ -301,7 +302,7 @@ END $$;
 -- What an execution gave: the output of its end node, or an object of outputs by node id where it has several. Derived, so nothing is stored twice.
 -- A completed node without an outcome is a trigger: its output is the input.
 CREATE FUNCTION dray.output(id uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN cardinality(w.ends) = 1 THEN (array_agg(coalesce(c.outcome, i.input)))[1]
+    SELECT CASE WHEN cardinality(w.ends) = 1 THEN (array_agg(coalesce(c.outcome, i.input)) FILTER (WHERE c.node_key IS NOT NULL))[1]
                 ELSE coalesce(jsonb_object_agg(c.node_key, coalesce(c.outcome, i.input)) FILTER (WHERE c.node_key IS NOT NULL), '{}') END
     FROM dray.execution e
     JOIN dray.workflow w ON w.id = e.workflow_id

@@ -22,6 +22,13 @@ SELECT EXISTS (SELECT 1 FROM fence) AS fenced, c.id::text, c.workflow_id, c.clai
     extract(epoch FROM clock_timestamp() - c.started_at)::float8 AS age, i.input::text
 FROM (VALUES (1)) AS one (row) LEFT JOIN claimed c ON true LEFT JOIN dray.execution_input i ON i.execution_id = c.id;
 
+-- name: claimed_unheard
+-- What this incarnation holds and does not know of: a claim whose answer was lost took it. In the form of a claim's answer.
+SELECT e.id::text, e.workflow_id, e.claim_count, e.crash_count,
+    extract(epoch FROM clock_timestamp() - e.started_at)::float8 AS age, i.input::text
+FROM dray.execution e LEFT JOIN dray.execution_input i ON i.execution_id = e.id
+WHERE e.owner = %(driver)s::uuid AND e.id <> ALL (%(held)s::uuid[]) ORDER BY e.id LIMIT %(limit)s;
+
 -- name: load_checkpoints
 -- Everything recorded of these executions, in the order in which it was recorded for each node.
 SELECT execution_id::text, node_key, attempt, kind::text, branch, outcome::text,

@@ -1,7 +1,8 @@
 -- name: register_driver
--- (nothing) -> a live lease.
+-- (nothing) -> a live lease. Once more changes nothing, for a repetition after a lost answer.
 INSERT INTO dray.driver (id, lease_until, pid, host, info)
-VALUES (%(driver)s::uuid, clock_timestamp() + %(ttl)s * interval '1 second', %(pid)s, %(host)s, %(info)s::jsonb);
+VALUES (%(driver)s::uuid, clock_timestamp() + %(ttl)s * interval '1 second', %(pid)s, %(host)s, %(info)s::jsonb)
+ON CONFLICT (id) DO NOTHING;
 
 -- name: renew_lease_if_live
 -- Live -> live for another ttl. No row: the lease ran out or was reaped, and stays lost.

@@ -88,25 +88,26 @@ class Running:
         with self._changed:
             self._changed.notify_all()
 
-    def wait_for(self, words: str) -> str:
-        """The first line that holds the words."""
+    def wait_for(self, words: str, after: int = 0) -> str:
+        """The first line that holds the words, behind the first so many lines."""
 
         def found() -> bool:
-            return any(words in line for line in self.lines) or not self._reader.is_alive()
+            return any(words in line for line in self.lines[after:]) or not self._reader.is_alive()
 
         with self._changed:
             self._changed.wait_for(found, SECONDS)
-        return next((line for line in self.lines if words in line), "") or self._fail(words)
+        return next((line for line in self.lines[after:] if words in line), "") or self._fail(words)
 
     def _fail(self, words: str) -> str:
         raise AssertionError("\n".join([f"{words!r} was not said, but:", *self.lines]))
 
-    def stop(self, number: int = signal.SIGINT) -> int:
-        """Sends the signal to the whole group, as a terminal does with Ctrl-C; the exit code."""
+    def stop(self, number: int = signal.SIGINT) -> None:
+        """Sends the signal to the whole group, as a terminal does with Ctrl-C, and expects a quiet end."""
         os.killpg(self.process.pid, number)
         code = self.process.wait(SECONDS)
         self._reader.join(10)
-        return code
+        told = "\n".join(self.lines)
+        assert (code, "Traceback" in told) == (0, False), told
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -27,14 +27,14 @@ def stored(shell: Shell, name: str, graph: Any) -> str:
 
 
 def test_a_workflow_is_stored_once_and_shown(shell: Shell) -> None:
-    first = shell("workflow", "apply", str(EXAMPLES / "hello.json"), "--json").json
-    assert first == {"name": "hello", "version": 1, "created": True, "warnings": []}
-    again = shell("workflow", "apply", str(EXAMPLES / "hello.json"), "--json").json
-    assert (again["version"], again["created"]) == (1, False)
-    assert {"name": "hello", "version": 1, "nodes": 2}.items() <= shell("workflow", "list", "--json").json[0].items()
-    graph = shell("workflow", "show", "hello", "--json").json
+    apply = ["workflow", "apply", str(EXAMPLES / "hello.json"), "--name", "shown", "--json"]
+    assert shell(*apply).json == {"name": "shown", "version": 1, "created": True, "warnings": []}
+    assert shell(*apply).json == {"name": "shown", "version": 1, "created": False, "warnings": []}
+    (listed,) = (each for each in shell("workflow", "list", "--json").json if each["name"] == "shown")
+    assert (listed["version"], listed["nodes"]) == (1, 2)
+    graph = shell("workflow", "show", "shown", "--json").json
     assert [node["id"] for node in graph["nodes"]] == ["start", "greeting"]
-    assert "greeting" in shell("workflow", "show", "hello").out
+    assert "greeting" in shell("workflow", "show", "shown").out
 
 
 def test_what_show_prints_can_be_applied_again(shell: Shell, tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import dray
 from cluster import packages
 from cluster.errors import PackageShadowed
 
@@ -27,6 +30,12 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, *command], env={**os.environ, "PYTHONPATH": path}, cwd="/",
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    written = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert written is not None
+    assert written[1] == dray.__version__ == version("dray")
 
 
 def test_ours_are_found() -> None:

@@ -1,0 +1,108 @@
+"""What the tests of the store share: drivers in a few words, transactions held open, and waiting for a lock."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+
+from store.client import Client
+from store.driver_store import DriverStore
+from store.records import Claimed, Outcome, Settlement
+from tests.pg import Sql
+
+GRAPH = {"format": 1, "nodes": [{"id": "a"}, {"id": "b"}], "edges": [{"from": "a", "to": "b"}]}
+QUEUES = ["default"]
+
+
+def register(store: DriverStore, ttl: float = 600) -> str:
+    """A new incarnation with a live lease."""
+    incarnation = str(uuid.uuid4())
+    store.register(incarnation, ttl, {"pid": 1, "host": "here"})
+    return incarnation
+
+
+def expire(sql: Sql, incarnation: str) -> None:
+    sql("UPDATE dray.driver SET lease_until = now() - interval '1 second' WHERE id = %(id)s::uuid", id=incarnation)
+
+
+def submitted(client: Client, count: int = 1, **given: Any) -> list[str]:
+    client.apply_workflow("w", GRAPH)
+    return client.submit_many("w", [{"n": n} for n in range(count)], **given)
+
+
+def claimed(store: DriverStore, client: Client, count: int = 1) -> tuple[str, list[Claimed]]:
+    """An incarnation that holds so many new executions."""
+    submitted(client, count)
+    incarnation = register(store)
+    claims = store.claim(incarnation, QUEUES, count)
+    assert len(claims) == count
+    return incarnation, claims
+
+
+def outcome(execution: str, node: str = "a", text: str | None = '{"x": 1}', attempt: int = 1, **other: Any) -> Outcome:
+    return Outcome(execution, node, attempt, "c", None, text, None, None, 3)._replace(**other)
+
+
+def end(execution: str, status: str = "completed", wake_in: float | None = None) -> Settlement:
+    return Settlement(execution, status, wake_in, '{"type": "x", "message": "y"}' if status == "failed" else None)
+
+
+def status(sql: Sql, execution: str) -> str:
+    ((found,),) = sql("SELECT status FROM dray.execution WHERE id = %(id)s::uuid", id=execution)
+    return str(found)
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[Any]:
+    """A cursor in a transaction on a connection of its own. The test ends it with `commit(cursor)`; else: rolled back."""
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    try:
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def commit(cursor: Any) -> None:
+    cursor.connection.commit()
+
+
+class Running(threading.Thread):
+    """call() in a thread; result() waits for it and gives what it gave, or raises what it raised."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._call = call
+        self._given: Any = None
+        self._raised: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._given = self._call()
+        except BaseException as error:
+            self._raised = error
+
+    def result(self) -> Any:
+        self.join(30)
+        assert not self.is_alive(), "it still waits"
+        if self._raised is not None:
+            raise self._raised
+        return self._given
+
+
+def until_blocked(sql: Sql, count: int = 1) -> None:
+    """Returns once so many statements of this database wait for a lock."""
+    for _ in range(3000):
+        ((found,),) = sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        if found >= count:
+            return
+        sql("SELECT pg_sleep(0.01)")
+    raise AssertionError("nothing waits for a lock")

@@ -1,0 +1,100 @@
+"""Final is final: nothing that the program or a person can call changes an execution that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from store.client import Client
+from store.driver_store import DriverStore
+from store.errors import DataRefused
+from store.queries import QUERIES
+from store.records import FINAL, ExecutionStatus
+from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, transaction
+from tests.pg import Sql
+
+ENDINGS = sorted(each.value for each in FINAL)
+
+
+class Ended:
+    """An execution that has ended, and everything that is kept of it."""
+
+    def __init__(self, store: DriverStore, client: Client, sql: Sql, ending: str) -> None:
+        self.store, self.client, self.sql = store, client, sql
+        self.driver, (claim,) = claimed(store, client)
+        self.id = claim.id
+        store.commit(self.driver, [outcome(self.id), outcome(self.id, "b")], [end(self.id, ending)])
+
+    def row(self) -> list[tuple[Any, ...]]:
+        return self.sql("SELECT e::text, dray.output(e.id)::text FROM dray.execution e")
+
+    def settle(self, status: str) -> None:
+        assert self.store.commit(self.driver, [], [end(self.id, status, 60)]) == frozenset()
+        other = register(self.store)
+        assert self.store.commit(other, [], [end(self.id, status, 60)]) == frozenset()
+
+    def reap(self) -> None:
+        expire(self.sql, self.driver)
+        assert [each.requeued for each in self.store.reap()] == [0]
+
+
+TRIES: dict[str, Callable[[Ended], Any]] = {
+    "claim": lambda it: it.store.claim(it.driver, QUEUES, 9),
+    "record": lambda it: it.store.commit(it.driver, [outcome(it.id, text='"late"')], []),
+    "wake_due": lambda it: it.store.wake_due(9),
+    "cancel": lambda it: it.client.cancel(it.id),
+    "signal": lambda it: it.client.signal(it.id, "go"),
+    "controls": lambda it: it.store.controls(it.driver),
+    **{f"settle as {each.value}": lambda it, to=each.value: it.settle(to) for each in ExecutionStatus},
+    "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true)", id=it.driver),
+    "release": lambda it: it.store.release(register(it.store)),
+    "reap": lambda it: it.reap(),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending: str) -> None:
+    ended = Ended(store, client, sql, ending)
+    before = ended.row()
+    for name, attempt in TRIES.items():
+        attempt(ended)
+        assert ended.row() == before, name
+
+
+def test_every_statement_that_writes_an_execution_was_tried() -> None:
+    writing = {name for name, text in QUERIES.items() if "UPDATE dray.execution" in text}
+    assert writing == {"claim_if_fenced", "commit_if_fenced", "wake_due"}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_settlement_in_flight_does_not_change_an_end_that_it_waited_for(
+    store: DriverStore, client: Client, sql: Sql, database: str, ending: str
+) -> None:
+    driver, (claim,) = claimed(store, client)
+    with transaction(database) as first:
+        first.execute(
+            "UPDATE dray.execution SET status = %s, owner = NULL, finished_at = now() WHERE id = %s", (ending, claim.id)
+        )
+        first.connection.commit()
+    assert store.commit(driver, [], [end(claim.id, "queued")]) == frozenset()
+    assert client.get(claim.id).status == ending
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "status = 'running'",  # without an owner
+        "owner = gen_random_uuid()",
+        "finished_at = now()",
+        "status = 'completed'",  # without an end
+        "status = 'done'",
+        "control = 'stop'",
+    ],
+)
+def test_the_table_refuses_rows_that_make_no_sense(client: Client, sql: Sql, broken: str) -> None:
+    client.apply_workflow("w", {"nodes": [{"id": "a"}], "edges": []})
+    client.submit("w")
+    with pytest.raises(DataRefused, match="check constraint"):
+        sql(f"UPDATE dray.execution SET {broken}")

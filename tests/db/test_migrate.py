@@ -1,0 +1,110 @@
+"""Migrations: twice, two at once, never backwards; and a program refuses a schema that is not its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from store.client import Client
+from store.connection import connect
+from store.errors import AccessRefused, SchemaMissing, SchemaNewer
+from store.migrate import migrate, verify
+from tests.db.helpers import Running, transaction, until_blocked
+from tests.pg import Sql, at, run
+
+SCHEMA = """
+    SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'dray' ORDER BY 1, 2
+"""
+
+
+@pytest.fixture
+def empty(server: str) -> Iterator[str]:
+    run(server, "CREATE DATABASE empty")
+    yield at(server, "empty")
+    run(server, "DROP DATABASE empty WITH (FORCE)")
+
+
+@pytest.fixture
+def blank(empty: str) -> Iterator[Engine]:
+    engine = connect(empty, pool_size=4)
+    yield engine
+    engine.dispose()
+
+
+def test_an_empty_database_is_refused_until_it_is_migrated(blank: Engine) -> None:
+    with pytest.raises(SchemaMissing, match=r"found nothing, needed 0001.*dray migrate"):
+        verify(blank)
+    with pytest.raises(SchemaMissing, match="dray migrate"):
+        Client(blank).submit("w")
+    assert migrate(blank) == "0001"
+    verify(blank)
+
+
+def test_a_second_time_changes_nothing(blank: Engine) -> None:
+    migrate(blank)
+    before = Sql(blank)(SCHEMA)
+    assert migrate(blank) == "0001"
+    assert Sql(blank)(SCHEMA) == before
+    assert len(before) > 40
+
+
+def test_two_at_once_make_it_once(blank: Engine, empty: str) -> None:
+    with transaction(empty) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (0x64726179,))
+        both = [Running(lambda: migrate(blank)), Running(lambda: migrate(blank))]
+        until_blocked(Sql(blank), 2)
+        other.connection.rollback()
+    assert [each.result() for each in both] == ["0001", "0001"]
+    verify(blank)
+
+
+def test_a_schema_that_somebody_made_beforehand_is_used(blank: Engine) -> None:
+    Sql(blank)("CREATE SCHEMA dray")
+    migrate(blank)
+    verify(blank)
+
+
+def test_a_migration_that_fails_leaves_nothing(blank: Engine) -> None:
+    sql = Sql(blank)
+    sql("CREATE SCHEMA dray")
+    sql("CREATE VIEW dray.attempts AS SELECT 1")  # the last thing that the first step makes
+    with pytest.raises(Exception, match="attempts"):
+        migrate(blank)
+    assert sql("SELECT relname FROM pg_class WHERE relnamespace = 'dray'::regnamespace") == [("attempts",)]
+    with pytest.raises(SchemaMissing):
+        verify(blank)
+
+
+def test_a_newer_schema_is_refused_by_both(engine: Engine, sql: Sql) -> None:
+    sql("UPDATE dray.alembic_version SET version_num = '9999'")
+    for each in (verify, migrate):
+        with pytest.raises(SchemaNewer, match=r"'9999'.*upgrade Dray"):
+            each(engine)
+    assert sql("SELECT version_num FROM dray.alembic_version") == [("9999",)]
+
+
+def test_an_older_schema_is_refused_with_what_was_found(engine: Engine, sql: Sql) -> None:
+    sql("DELETE FROM dray.alembic_version")
+    with pytest.raises(SchemaMissing, match="found nothing, needed 0001"):
+        verify(engine)
+
+
+def test_a_user_without_rights_is_told_so(server: str, blank: Engine, empty: str) -> None:
+    run(server, "CREATE ROLE weak LOGIN")
+    weak = connect(empty.replace("postgres@", "weak@"), pool_size=1)
+    try:
+        with pytest.raises(AccessRefused, match="permission denied"):
+            migrate(weak)
+    finally:
+        weak.dispose()
+        run(server, "DROP ROLE weak")
+
+
+def test_table_settings_are_there(sql: Sql) -> None:
+    """They are silently lost where a table is made anew."""
+    found = dict(sql("SELECT relname, reloptions::text FROM pg_class WHERE reloptions IS NOT NULL"))
+    assert found.keys() >= {"driver", "execution", "checkpoint"}
+    assert "fillfactor=70" in found["execution"]
+    assert "fillfactor=50" in found["driver"]
