@@ -81,7 +81,8 @@ class RunnerHandle(Protocol):
 
     answers_within: float | None
 
-    def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None: ...
+    def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None:
+        """Start these. If no collect() is unanswered, one follows in the same turn, and the batch may go with it."""
 
     def collect(self) -> None:
         """Ask for what is done; one Collected follows, or RunnerLost. Called again only after that."""

@@ -4,10 +4,10 @@ An actor carries a Runner. Its methods run on the actor's own event loop, where 
 whatever handlers do. Ray's own retries are off: whether a node runs again is decided from checkpoints. The actors are
 not detached: they end with the driver that made them.
 
-    driver                                     runner
-    submit(batch)   no reply          ->       to threads and loops
-    collect()       one at a time     ->       waits until anything is done, at most LONG_POLL
-                                      <-       all that is done
+    driver                                       runner
+    collect(batch)    one at a time     ->       starts the batch; waits until anything is done, at most LONG_POLL
+    submit(batch)     no reply          ->       starts a batch meanwhile
+                                        <-       all that is done
 
 A batch travels as one marshalled bytes object of plain tuples. Ray puts bytes into the call as they are, where a list
 of NamedTuples goes through its pickler; and reading marshal data calls nothing, whatever the other side put in.
@@ -19,6 +19,7 @@ and a runner whose counts do not agree is given up: its nodes run again elsewher
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import marshal
 import math
@@ -43,6 +44,7 @@ from actors.runner import Runner
 LONG_POLL = 10.0  # seconds
 UNREACHABLE = 30.0  # seconds that Ray may fail to reach an actor before it counts as dead
 ANSWER_BYTES = 90_000  # of one answer; up to 100 KiB travel in the reply itself, more through the object store
+DISAGREE = "messages between it and the driver were lost"
 SECRETS = ("DRAY_", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
 
 _log = logging.getLogger("dray.pool")
@@ -67,6 +69,7 @@ class RunnerActor:
         self._waiting: asyncio.Future[None] | None = None
         self._batches = self._answers = self._collects = 0
         self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
+        gc.freeze()
 
     async def hello(self) -> tuple[tuple[str, str, str, int], str | None]:
         """The fields of RunnerInfo; why it cannot run anything."""
@@ -74,11 +77,15 @@ class RunnerActor:
         node_id = ray.get_runtime_context().get_node_id()
         return (self._name, node_id, socket.gethostname(), os.getpid()), self._problem
 
-    async def ping(self) -> None:
-        """Answers if the process does."""
+    async def ping(self) -> tuple[int, int]:
+        """Answers given, batches received: so far."""
+        return self._answers, self._batches
 
     @ray.method(num_returns=0)
     async def submit(self, batch: bytes) -> None:
+        self._submit(batch)
+
+    def _submit(self, batch: bytes) -> None:
         specs, tasks = marshal.loads(batch)  # noqa: S302  # from our driver
         self._runner.submit([NodeSpec._make(each) for each in specs], [NodeTask._make(each) for each in tasks])
         self._batches += 1
@@ -87,8 +94,13 @@ class RunnerActor:
     async def cancel(self, ids: Sequence[int]) -> None:
         self._runner.cancel(ids)
 
-    async def collect(self) -> bytes:
-        """Marshalled: number of this answer, batches received, results, why this runner must be replaced."""
+    async def collect(self, batch: bytes | None = None) -> bytes:
+        """Marshalled: number of this answer, batches received, results, why this runner must be replaced.
+
+        batch: of nodes, as for submit().
+        """
+        if batch is not None:
+            self._submit(batch)
         self._collects += 1
         mine = self._collects
         self._release()
@@ -141,20 +153,33 @@ class RayRunner:
         self._notify = notify
         self._killed = False
         self._greeted = False
+        self._collecting = False
+        self._batch: bytes | None = None  # goes with the next collect()
         self._sent = 0  # batches
         self._sent_before = [0, 0]  # ... when the last collect() was called, and the one before
         self._answers = 0
         self._hello()
 
     def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None:
-        RayRunner.calls += 1
+        batch = marshal.dumps(([tuple(each) for each in specs], [tuple(each) for each in tasks]))
         self._sent += 1
-        self._actor.submit.remote(marshal.dumps(([tuple(each) for each in specs], [tuple(each) for each in tasks])))
+        if self._collecting:
+            self._send(batch)
+            return
+        if self._batch is not None:
+            self._send(self._batch)
+        self._batch = batch
+
+    def _send(self, batch: bytes) -> None:
+        RayRunner.calls += 1
+        self._actor.submit.remote(batch)
 
     def collect(self) -> None:
         RayRunner.calls += 1
         self._sent_before = [self._sent, self._sent_before[0]]
-        self._follow(self._actor.collect.remote(), self._collected)
+        batch, self._batch = self._batch, None
+        self._collecting = True
+        self._follow(self._actor.collect.remote(batch), self._collected)
 
     def cancel(self, ids: Sequence[int]) -> None:
         RayRunner.calls += 1
@@ -191,11 +216,12 @@ class RayRunner:
         self._notify(RunnerReady(self._number, RunnerInfo(*info)))
 
     def _collected(self, answer: bytes) -> None:
+        self._collecting = False
         number, batches, results, retiring = marshal.loads(answer)  # noqa: S302  # see the top of this file
         self._answers += 1
         # A batch that was sent before the last but one collect() has arrived by now, or never will.
         if number != self._answers or batches < self._sent_before[1]:
-            self._lost("messages between it and the driver were lost", crash=False)
+            self._lost(DISAGREE, crash=False)
             return
         self._notify(Collected(self._number, [_result(each) for each in results], retiring))
 
@@ -212,22 +238,28 @@ class RayRunner:
         """Ray cannot reach the actor: its connection broke, or it is dead and Ray does not know yet. On a thread."""
         until, pause = time.monotonic() + UNREACHABLE, 0.1
         while not self._killed and time.monotonic() < until:
+            time.sleep(pause)  # also so that what is on its way arrives before the ping
+            pause = min(2 * pause, 5.0)
             try:
-                ray.get(self._actor.ping.remote(), timeout=max(0.1, until - time.monotonic()))
+                counts = ray.get(self._actor.ping.remote(), timeout=max(0.1, until - time.monotonic()))
             except (ActorUnavailableError, GetTimeoutError) as again:
                 error = again
-                time.sleep(pause)
-                pause = min(2 * pause, 5.0)
             except BaseException as final:  # noqa: BLE001  # as in _follow
                 self._failed(final)
                 return
             else:
-                if self._greeted:
-                    self._notify(Collected(self._number, []))
-                else:
-                    self._hello()
+                self._back(*counts)
                 return
         self._lost(f"could not be reached for {UNREACHABLE:g} s: {reason_of(error)}", crash=True)
+
+    def _back(self, answers: int, batches: int) -> None:
+        if not self._greeted:
+            self._hello()
+        elif (answers, batches) == (self._answers, self._sent):
+            self._collecting = False
+            self._notify(Collected(self._number, []))
+        else:
+            self._lost(DISAGREE, crash=False)
 
     def _lost(self, reason: str, crash: bool) -> None:
         if not self._killed:

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -44,11 +45,11 @@ class WorkerInfo(NamedTuple):
 
 
 def run_worker(
-    settings: Settings, *, stop: threading.Event, on_ready: Callable[[WorkerInfo], None] | None = None
+    settings: Settings, *, stop: threading.Event, on_ready: Callable[[WorkerInfo], None] = lambda _: None
 ) -> None:
     """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
 
-    A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each.
+    A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once its lease is there.
     Raises StoreError, RegistryError and ClusterError with one line for a user.
     """
     assert settings.database_url is not None, "the command line asks for one"
@@ -67,11 +68,9 @@ def run_worker(
                 settings.concurrency, runners,
             )  # fmt: skip
             driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info)
-            if on_ready is not None:
-                on_ready(info)
             with _drained_by(stop, driver):
                 try:
-                    driver.run()
+                    driver.run(partial(on_ready, info))
                 except LeaseLost as error:
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
@@ -149,6 +148,13 @@ def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactor
         from actors.ray_pool import ray_runners
 
         runners = settings.runners or max(1, int(cluster.cpus / (settings.runner_cpus or 1.0)))
-        yield lambda incarnation: ray_runners(
-            incarnation, settings.handlers, settings.runner_concurrency, settings.max_output_bytes, settings.log_level
-        ), runners
+        yield (
+            lambda incarnation: ray_runners(
+                incarnation,
+                settings.handlers,
+                settings.runner_concurrency,
+                settings.max_output_bytes,
+                settings.log_level,
+            ),
+            runners,
+        )

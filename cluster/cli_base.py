@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from cluster import logs
 from cluster.errors import ClusterError, PackageShadowed, RayUnavailable
-from cluster.settings import Settings, load
 
 if TYPE_CHECKING:
+    from cluster.settings import Settings
     from store.client import Client
 
 
@@ -67,6 +67,8 @@ def complain(error: object) -> None:
 
 def settings_for(**given: Any) -> Settings:
     """The settings, and the logs set up as they say."""
+    from cluster.settings import load
+
     settings = load(**given)
     logs.setup(settings.log_level, settings.log_format)
     return settings

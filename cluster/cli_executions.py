@@ -23,7 +23,7 @@ SHOWN = 300  # characters of a value
 
 def submit(
     workflow: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow.")],
-    given: Annotated[str, typer.Option("--input", help="JSON, @file, or - for stdin.")] = "null",
+    given: Annotated[str, typer.Option("--input", help="JSON, @file, or - for stdin.")] = "{}",
     priority: Annotated[int, typer.Option(help="Higher runs first.")] = 5,
     queue: Annotated[str, typer.Option(help="Which drivers run it.")] = "default",
     run_at: Annotated[datetime | None, typer.Option(help="Not before, e.g. 2030-01-31T08:00:00; local time.")] = None,

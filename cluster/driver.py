@@ -134,8 +134,11 @@ class Driver:
         """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
         self._inbox.put(Drain())
 
-    def run(self) -> None:
-        """Drive until drained. Raises LeaseLost, and StoreError where the database refuses us for good."""
+    def run(self, on_started: Callable[[], None] = lambda: None) -> None:
+        """Drive until drained. on_started: called once the lease is there and the threads run.
+
+        Raises LeaseLost, and StoreError where the database refuses us for good.
+        """
         options, put = self._options, self._inbox.put
         registered = time.monotonic()
         self._store.register(self.incarnation, options.lease_ttl, self._info)
@@ -156,6 +159,7 @@ class Driver:
             for thread in threads:
                 thread.start()
             self._pool.start()
+            on_started()
             while not self._drained():
                 self._turn()
             failpoints.hit("before_release")

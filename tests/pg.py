@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -43,13 +44,20 @@ def server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def database(server: str) -> Iterator[str]:
-    """The URL of a migrated database of this test's own."""
+@contextmanager
+def a_database(server: str) -> Iterator[str]:
+    """The URL of a migrated database, which ends with the block."""
     name = f"test_{next(_numbers)}"
     run(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield at(server, name)
     run(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(server: str) -> Iterator[str]:
+    """The URL of a migrated database of this test's own."""
+    with a_database(server) as url:
+        yield url
 
 
 @pytest.fixture

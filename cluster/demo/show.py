@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def run(executions: int) -> int:
     """The exit code: 0 if everything was proved."""
     began = time.monotonic()
     logs.setup("ERROR")
+    for each in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: everything that was started is ended
+        signal.signal(each, signal.default_int_handler)
     graph = canonical_graph(json.loads((HERE / "workflow.json").read_text()))
     orders = list(islice(cycle(json.loads((HERE / "orders.json").read_text())), executions))
     console.print("[bold]Dray demo[/]: an order desk, and one of its runners is killed half-way.\n")

@@ -282,6 +282,16 @@ BEGIN
     RETURN moved;
 END $$;
 
+-- The claim's reading of one queue: locks at most `wanted` rows and skips locked ones. A function for its settings: where statistics are
+-- missing, or older than a burst of submits, the planner takes the queue for short and sorts all of it for every claim (200,000 queued:
+-- 11,600 pages for a claim of 500, in index order 6,400).
+CREATE FUNCTION dray.queued(incarnation uuid, queue text, wanted integer) RETURNS TABLE (id uuid, priority smallint, run_at timestamptz)
+LANGUAGE sql VOLATILE ROWS 500 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+    SELECT e.id, e.priority, e.run_at FROM dray.execution e
+    WHERE e.status = 'queued' AND e.queue = queued.queue AND incarnation IS NOT NULL
+    ORDER BY e.priority DESC, e.run_at LIMIT wanted FOR NO KEY UPDATE SKIP LOCKED
+$$;
+
 -- The planned end of an incarnation: gives everything back without counting a crash. NULL: it had been reaped already.
 CREATE FUNCTION dray.release(incarnation uuid) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
 DECLARE moved integer;

@@ -4,18 +4,15 @@
 WITH fence AS MATERIALIZED (
     SELECT id FROM dray.driver WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() FOR KEY SHARE
 ), candidate AS MATERIALIZED (
-    -- One index range per queue, so that each is read in index order; naming the fence inside makes its lock the first one taken.
-    SELECT c.id FROM fence, unnest(%(queues)s::text[]) AS q (name), LATERAL (
-        SELECT e.id, e.priority, e.run_at FROM dray.execution e
-        WHERE e.status = 'queued' AND e.queue = q.name AND fence.id IS NOT NULL
-        ORDER BY e.priority DESC, e.run_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-    ) AS c
+    -- The fence as an argument makes its lock the first one taken.
+    SELECT c.id FROM fence, unnest(%(queues)s::text[]) AS q (name), LATERAL dray.queued(fence.id, q.name, %(limit)s) AS c
     ORDER BY c.priority DESC, c.run_at LIMIT %(limit)s
 ), claimed AS (
+    -- By an array, so that the rows are found by the primary key whatever the planner thinks of their number.
     UPDATE dray.execution e
     SET status = 'running', owner = %(driver)s::uuid, claim_count = e.claim_count + 1, wake = false,
         started_at = coalesce(e.started_at, clock_timestamp())
-    FROM candidate WHERE e.id = candidate.id
+    WHERE e.id = ANY (ARRAY(SELECT id FROM candidate))
     RETURNING e.id, e.workflow_id, e.claim_count, e.crash_count, e.started_at
 )
 SELECT EXISTS (SELECT 1 FROM fence) AS fenced, c.id::text, c.workflow_id, c.claim_count, c.crash_count,
@@ -40,15 +37,16 @@ SELECT id, name, version, graph FROM dray.workflow WHERE id = ANY (%(ids)s);
 
 -- name: wake_due
 -- waiting -> queued, for timers that are due. Needs no fence: it is true whoever says it, and twice is once.
+-- The clock is read in a subquery, once: compared with the bare function, which differs from row to row, the index would be read whole.
 WITH due AS MATERIALIZED (
-    SELECT id FROM dray.execution WHERE status = 'waiting' AND wake_at <= clock_timestamp()
+    SELECT id FROM dray.execution WHERE status = 'waiting' AND wake_at <= (SELECT clock_timestamp())
     ORDER BY wake_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
 ), woken AS (
-    UPDATE dray.execution e SET status = 'queued', wake_at = NULL FROM due
-    WHERE e.id = due.id AND e.status = 'waiting' RETURNING 1
+    UPDATE dray.execution e SET status = 'queued', wake_at = NULL
+    WHERE e.id = ANY (ARRAY(SELECT id FROM due)) AND e.status = 'waiting' RETURNING 1
 )
 SELECT (SELECT count(*) FROM woken) AS woken,
-    extract(epoch FROM (SELECT min(wake_at) FROM dray.execution WHERE status = 'waiting' AND wake_at > clock_timestamp()) - clock_timestamp())::float8 AS next;
+    extract(epoch FROM (SELECT min(wake_at) FROM dray.execution WHERE status = 'waiting' AND wake_at > (SELECT clock_timestamp())) - clock_timestamp())::float8 AS next;
 
 -- name: controls_of_driver
 -- What people asked of executions that this incarnation holds.

@@ -101,13 +101,13 @@ class Running:
     def _fail(self, words: str) -> str:
         raise AssertionError("\n".join([f"{words!r} was not said, but:", *self.lines]))
 
-    def stop(self, number: int = signal.SIGINT) -> None:
+    def stop(self, number: int = signal.SIGINT, code: int = 0) -> None:
         """Sends the signal to the whole group, as a terminal does with Ctrl-C, and expects a quiet end."""
         os.killpg(self.process.pid, number)
-        code = self.process.wait(SECONDS)
+        found = self.process.wait(SECONDS)
         self._reader.join(10)
         told = "\n".join(self.lines)
-        assert (code, "Traceback" in told) == (0, False), told
+        assert (found, "Traceback" in told) == (code, False), told
 
     def end(self) -> None:
         if self.process.poll() is None:

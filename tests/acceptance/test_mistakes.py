@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -124,8 +125,6 @@ def test_input_that_a_database_cannot_hold_exits_with_2(shell: Shell, given: str
 
 
 def test_a_reader_that_hangs_up_is_no_error(shell: Shell) -> None:
-    import subprocess
-
     listing = subprocess.Popen(
         shell.command("settings"), env=shell.environ, cwd=shell.folder,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -135,3 +135,14 @@ def test_the_demo_proves_itself(tmp_path: Path) -> None:
     assert "All of it adds up" in done.out
     assert "NO" not in done.out.split()
     assert "SIGKILL to dray-" in done.out
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    with Shell(tmp_path, TMPDIR=str(tmp_path)).running("demo", "--executions", "2000") as running:
+        running.wait_for("executions, ")
+        started = running.descendants()
+        running.stop(number, code=130)
+    assert alive(started) == []
+    assert list(tmp_path.glob("dray-demo-*")) == []

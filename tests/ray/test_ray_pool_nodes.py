@@ -1,4 +1,4 @@
-"""Runners on several Ray nodes: spread, and replaced elsewhere when a node is gone."""
+"""Runners on several Ray nodes, one of which is gone, and on a Ray that loses messages. Programs of their own."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def seen() -> dict[str, Any]:
+def run(module: str) -> dict[str, Any]:
+    """What the program prints on its last line."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.ray.nodes_scenario"],
+        [sys.executable, "-m", module],
         cwd=ROOT, env=environ, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+@pytest.fixture(scope="module")
+def seen() -> dict[str, Any]:
+    return run("tests.ray.nodes_scenario")
 
 
 def test_runners_are_spread_over_the_nodes(seen: dict[str, Any]) -> None:
@@ -53,3 +58,10 @@ def test_a_node_stopped_in_order_is_no_crash(seen: dict[str, Any]) -> None:
     assert stopped["survived"]
     assert gone not in stopped["after"]
     assert stopped["works"] == 100
+
+
+def test_lost_messages_lose_no_node() -> None:
+    seen = run("tests.ray.lossy_scenario")
+    assert seen["done"] + len(seen["lost"]) == seen["added"]
+    assert {crash for _, crash in seen["lost"]} <= {False}, "nobody's fault"
+    assert {reason for _, reason in seen["ended"]} <= {"messages between it and the driver were lost"}

@@ -48,7 +48,10 @@ def claimed(**changes: Any) -> Claimed:
     return Claimed("e1", 7, 1, 0, 0.0, '{"n":2}')._replace(**changes)
 
 
-def started(found: Graph = AB, policy: Policy = Policy(), stored: Any = (), **claim: Any) -> tuple[ExecutionRun, Any]:
+DEFAULTS = Policy()
+
+
+def started(found: Graph = AB, policy: Policy = DEFAULTS, stored: Any = (), **claim: Any) -> tuple[ExecutionRun, Any]:
     run = ExecutionRun(claimed(**claim), found, policy, jitter=lambda: 1.0)
     return run, run.handle(Begin(stored), NOW)
 

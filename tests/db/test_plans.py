@@ -1,0 +1,175 @@
+"""The statements that run all the time read what they need and nothing else, however much history there is.
+
+Asked of the real plans, with statistics and with none at all (a table that was just filled, or never analysed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from store.client import Client
+from store.connection import connect
+from store.driver_store import DriverStore
+from store.queries import QUERIES
+from tests.db.helpers import GRAPH, expire, register, transaction
+from tests.pg import Sql, a_database
+
+HISTORY = 120_000
+QUEUED = 40
+HELD = 500
+FILL = """
+    INSERT INTO dray.execution (id, workflow_id, status, queue, run_at, owner, finished_at, wake_at, started_at, claim_count)
+    SELECT dray.uuid7(), 1, s.status, 'default', now() - n * interval '1 second',
+        CASE WHEN s.status = 'running' THEN %(owner)s::uuid END,
+        CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
+        CASE WHEN s.status = 'waiting' THEN now() + interval '1 day' + n * interval '1 second' END, now(), 1
+    FROM generate_series(1, %(count)s) n,
+        LATERAL (SELECT (ARRAY['completed', 'completed', 'failed', 'cancelled', 'waiting', 'running'])[1 + n %% 6]) s(status)
+"""
+ADD = """
+    INSERT INTO dray.execution (id, workflow_id, status, owner, wake_at, started_at)
+    SELECT dray.uuid7(), 1, %(status)s, %(owner)s::uuid, %(wake_at)s::timestamptz, now() FROM generate_series(1, %(count)s)
+"""
+
+
+class Big:
+    """A database with much history, a few executions to work on, and a driver that holds some."""
+
+    def __init__(self, store: DriverStore, client: Client, sql: Sql, url: str) -> None:
+        self.sql, self.url = sql, url
+        client.apply_workflow("w", GRAPH)
+        for table in ("execution", "execution_input", "checkpoint"):
+            sql(f"ALTER TABLE dray.{table} SET (autovacuum_enabled = off)")
+        self.driver, self.late, busy = register(store), register(store), register(store)
+        sql(FILL, owner=busy, count=HISTORY)
+        for driver in (self.driver, self.late):
+            sql(ADD, status="running", owner=driver, wake_at=None, count=HELD)
+        sql(ADD, status="queued", owner=None, wake_at=None, count=QUEUED)
+        sql(ADD, status="waiting", owner=None, wake_at="2020-01-01", count=QUEUED)
+        sql("UPDATE dray.execution SET control = 'cancel' WHERE owner = %(id)s::uuid", id=self.driver)
+        sql("INSERT INTO dray.execution_input SELECT id, '{}' FROM dray.execution")
+        sql(
+            "INSERT INTO dray.checkpoint (execution_id, at, attempt, kind, node_key, outcome)"
+            " SELECT id, now(), 1, 'c', 'a', '1' FROM dray.execution WHERE status <> 'queued'"
+        )
+
+    def read(self, statement: str, **given: Any) -> tuple[int, int]:
+        """Sequential scans of the big tables, and rows read of dray.execution, of a statement that is rolled back."""
+        with transaction(self.url) as cursor:
+            cursor.execute(statement, given)
+            cursor.execute(
+                "SELECT sum(seq_scan), sum(seq_tup_read + idx_tup_fetch) FILTER (WHERE relname = 'execution')"
+                " FROM pg_stat_xact_user_tables WHERE relname IN ('execution', 'execution_input', 'checkpoint')"
+            )
+            scans, rows = cursor.fetchone()
+            return int(scans), int(rows)
+
+
+@pytest.fixture(scope="module", params=["no statistics", "statistics"])
+def big(request: pytest.FixtureRequest, server: str) -> Iterator[Big]:
+    with a_database(server) as url:
+        engine = connect(url, pool_size=4)
+        sql = Sql(engine)
+        found = Big(DriverStore(engine), Client(engine), sql, url)
+        if request.param == "statistics":
+            sql("ANALYZE")
+        assert (sql("SELECT count(*) FROM pg_stats WHERE tablename = 'execution'") == [(0,)]) == (
+            request.param == "no statistics"
+        )
+        yield found
+        engine.dispose()
+
+
+def test_a_claim_reads_the_rows_that_it_takes(big: Big) -> None:
+    given = {"driver": big.driver, "queues": ["default", "none"], "limit": 500}
+    scans, rows = big.read(QUERIES["claim_if_fenced"], **given)
+    assert (scans, rows <= 3 * QUEUED) == (0, True), rows
+
+
+def test_a_claim_that_finds_nothing_reads_nothing(big: Big) -> None:
+    scans, rows = big.read(QUERIES["claim_if_fenced"], driver=big.driver, queues=["none"], limit=500)
+    assert (scans, rows) == (0, 0)
+
+
+def test_wake_due_reads_what_is_due(big: Big) -> None:
+    scans, rows = big.read(QUERIES["wake_due"], limit=1000)
+    assert (scans, rows <= 3 * QUEUED + 1) == (0, True), rows
+
+
+def test_wake_due_with_nothing_due_reads_one_row(big: Big) -> None:
+    with transaction(big.url) as cursor:
+        cursor.execute("UPDATE dray.execution SET status = 'queued', wake_at = NULL WHERE wake_at < now()")
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + QUERIES["wake_due"], {"limit": 1000})
+        assert filtered(cursor.fetchone()[0][0]["Plan"]) <= QUEUED  # rows that the transaction above has left behind
+
+
+def test_controls_read_the_marked_rows_of_the_driver(big: Big) -> None:
+    assert big.read(QUERIES["controls_of_driver"], driver=big.driver) == (0, HELD)
+    assert big.read(QUERIES["controls_of_driver"], driver=big.late) == (0, 0)
+
+
+def test_claimed_unheard_reads_what_the_driver_holds(big: Big) -> None:
+    """Rare enough that the inputs may be found in any way."""
+    assert big.read(QUERIES["claimed_unheard"], driver=big.driver, held=[], limit=HELD)[1] <= HELD + 2
+
+
+def test_reap_and_release_read_what_the_driver_holds(big: Big) -> None:
+    scans, rows = big.read(QUERIES["release"], driver=big.driver)
+    assert (scans, rows <= 3 * HELD) == (0, True), rows
+    expire(big.sql, big.late)
+    scans, rows = big.read(QUERIES["reap"])
+    assert (scans, rows <= 3 * HELD) == (0, True), rows
+
+
+def test_a_commit_reads_what_it_settles(big: Big) -> None:
+    ids = [str(row[0]) for row in big.sql("SELECT id FROM dray.execution WHERE owner = %(id)s::uuid", id=big.driver)]
+    columns = {"execution_ids": ids, "node_keys": ["b"] * HELD, "attempts": [1] * HELD, "kinds": ["c"] * HELD}
+    columns |= {"branches": [None] * HELD, "outcomes": ["1"] * HELD, "waits": [None] * HELD, "runners": [None] * HELD}
+    settle = {"settle_ids": ids, "statuses": ["completed"] * HELD, "wake_in": [None] * HELD, "errors": [None] * HELD}
+    for again in (False, True):
+        given = {"driver": big.driver, "again": again, "durations": [None] * HELD, **columns, **settle}
+        scans, rows = big.read(QUERIES["commit_if_fenced"], **given)
+        assert (scans, rows <= 3 * HELD) == (0, True), rows
+
+
+def test_the_client_reads_what_it_shows(big: Big) -> None:
+    ((execution,),) = big.sql("SELECT id::text FROM dray.execution WHERE status = 'completed' LIMIT 1")
+    assert big.read(QUERIES["get_execution"], id=execution)[0] == 0
+    assert big.read(QUERIES["list_attempts"], id=execution)[0] == 0
+    assert big.read(QUERIES["load_checkpoints"], ids=[execution])[0] == 0
+    given = dict.fromkeys(("workflow", "status", "labels", "before"))
+    scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)
+    assert (scans, rows <= 60) == (0, True), rows
+
+
+def filtered(plan: dict[str, Any]) -> int:
+    """Rows that were read and thrown away, in the whole plan."""
+    return int(plan.get("Rows Removed by Filter", 0)) + sum(filtered(each) for each in plan.get("Plans", ()))
+
+
+def buffers_of_a_claim(sql: Sql, url: str, driver: str, count: int) -> int:
+    """Pages touched by a claim of 500 where so many are queued."""
+    sql("TRUNCATE dray.execution")
+    sql(
+        "INSERT INTO dray.execution (id, workflow_id, run_at) SELECT overlay(dray.uuid7()::text"
+        " PLACING lpad(to_hex(n), 8, '0') FROM 1)::uuid, 1, now() + n * interval '1 ms' FROM generate_series(1, %(n)s) n",
+        n=count,
+    )
+    with transaction(url) as cursor:
+        cursor.execute(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + QUERIES["claim_if_fenced"],
+            {"driver": driver, "queues": ["default"], "limit": 500},
+        )
+        found = cursor.fetchone()[0][0]["Plan"]
+        return int(found["Shared Hit Blocks"] + found["Shared Read Blocks"])
+
+
+def test_a_claim_costs_the_same_however_many_are_queued(store: DriverStore, sql: Sql, database: str) -> None:
+    driver = register(store)
+    sql("ALTER TABLE dray.execution SET (autovacuum_enabled = off)")
+    few = buffers_of_a_claim(sql, database, driver, 1_000)
+    many = buffers_of_a_claim(sql, database, driver, 200_000)
+    assert many <= 1.5 * few, (few, many)
