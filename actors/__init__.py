@@ -8,6 +8,10 @@ expressions.py   the expressions of a config: checked when a workflow is stored,
 config_shape.py  the markers in a config model: which field is a template, which a bare expression, which raw
 cel_source.py    the text work below expressions.py: tokens, templates, translation, paths
 handlers/        the built-in node types, one file each
+runner.py        runs nodes, inside a runner process: threads, an event loop, deadlines (runner_*.py are its parts)
+pool.py          which runner does which node: bookkeeping, no Ray (pool_*.py are its parts)
+ray_pool.py      runners as Ray actors; with ray_deaths.py, what Ray tells of their deaths
+local_pool.py    runners in threads of the driver's process
 
 Importing this package imports nothing: a driver that only needs the messages pays for the messages only.
 """

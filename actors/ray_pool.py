@@ -1,8 +1,9 @@
 """Runners as Ray actors: all of Ray that runs nodes is in this file.
 
-An actor carries a Runner. Its methods run on the actor's own event loop, where no handler ever runs, so it answers
-whatever handlers do. Ray's own retries are off: whether a node runs again is decided from checkpoints. The actors are
-not detached: they end with the driver that made them.
+An actor carries a Runner. Its methods run on threads of the actor's own, where no handler ever runs, so it answers
+whatever handlers do; threads and not an event loop, which makes each call 0.5 ms slower (1.3 against 1.8 ms, there and
+back). Ray's own retries are off: whether a node runs again is decided from checkpoints. The actors are not detached:
+they end with the driver that made them.
 
     driver                                       runner
     collect(batch)    one at a time     ->       starts the batch; waits until anything is done, at most LONG_POLL
@@ -12,13 +13,17 @@ not detached: they end with the driver that made them.
 A batch travels as one marshalled bytes object of plain tuples. Ray puts bytes into the call as they are, where a list
 of NamedTuples goes through its pickler; and reading marshal data calls nothing, whatever the other side put in.
 
-Ray says neither that a submit() without a reply was lost nor that an answer was. So batches and answers are counted,
-and a runner whose counts do not agree is given up: its nodes run again elsewhere.
+Ray says neither that a submit() without a reply was lost nor that an answer was. So batches and answers are numbered,
+and a runner that misses one, or whose answer is missed, is given up: its nodes run again elsewhere.
+
+20,000 nodes that do nothing, through two runners with 256 slots on two shared cores: 65,000 nodes/s, 80 calls; CPU per
+node 8 us in the driver's process, 5 of them on its deciding thread, and 13 us in the runners, 7 of them in Runner. With
+collect(batch) and submit(batch) as two calls it was 160 calls and 17 us. One node through an idle runner: 2.0 ms, where
+an empty call of Ray's took 1.7 ms at the time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import marshal
@@ -42,6 +47,7 @@ from actors.registry import load_handlers
 from actors.runner import Runner
 
 LONG_POLL = 10.0  # seconds
+THREADS = 4  # of an actor: one waits in collect(), one more may after a lost answer, and the others must get through
 UNREACHABLE = 30.0  # seconds that Ray may fail to reach an actor before it counts as dead
 ANSWER_BYTES = 90_000  # of one answer; up to 100 KiB travel in the reply itself, more through the object store
 DISAGREE = "messages between it and the driver were lost"
@@ -65,64 +71,62 @@ class RunnerActor:
             load_handlers(modules)
         except RegistryError as error:
             self._problem = str(error)
-        self._loop: asyncio.AbstractEventLoop
-        self._waiting: asyncio.Future[None] | None = None
+        self._changed = threading.Condition()
+        self._submitting = threading.Lock()
         self._batches = self._answers = self._collects = 0
+        self._early: set[int] = set()
         self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
         gc.freeze()
 
-    async def hello(self) -> tuple[tuple[str, str, str, int], str | None]:
+    def hello(self) -> tuple[tuple[str, str, str, int], str | None]:
         """The fields of RunnerInfo; why it cannot run anything."""
-        self._loop = asyncio.get_running_loop()
         node_id = ray.get_runtime_context().get_node_id()
         return (self._name, node_id, socket.gethostname(), os.getpid()), self._problem
 
-    async def ping(self) -> tuple[int, int]:
-        """Answers given, batches received: so far."""
-        return self._answers, self._batches
+    def ping(self) -> tuple[int, int]:
+        """Answers given, batches received without a gap: so far."""
+        with self._changed:
+            return self._answers, self._batches
 
     @ray.method(num_returns=0)
-    async def submit(self, batch: bytes) -> None:
+    def submit(self, batch: bytes) -> None:
         self._submit(batch)
 
     def _submit(self, batch: bytes) -> None:
-        specs, tasks = marshal.loads(batch)  # noqa: S302  # from our driver
-        self._runner.submit([NodeSpec._make(each) for each in specs], [NodeTask._make(each) for each in tasks])
-        self._batches += 1
+        number, specs, tasks = marshal.loads(batch)  # noqa: S302  # from our driver
+        with self._submitting:  # the runner takes one batch at a time
+            self._runner.submit([NodeSpec._make(each) for each in specs], [NodeTask._make(each) for each in tasks])
+            self._early.add(number)  # Ray lets one call overtake another
+            while self._batches + 1 in self._early:
+                self._batches += 1
+                self._early.remove(self._batches)
 
     @ray.method(num_returns=0)
-    async def cancel(self, ids: Sequence[int]) -> None:
+    def cancel(self, ids: Sequence[int]) -> None:
         self._runner.cancel(ids)
 
-    async def collect(self, batch: bytes | None = None) -> bytes:
-        """Marshalled: number of this answer, batches received, results, why this runner must be replaced.
+    def collect(self, batch: bytes | None = None) -> bytes:
+        """Marshalled: number of this answer, batches received without a gap, results, why this runner must be replaced.
 
         batch: of nodes, as for submit().
         """
+        with self._changed:
+            self._collects += 1
+            mine = self._collects
+            self._changed.notify_all()
         if batch is not None:
             self._submit(batch)
-        self._collects += 1
-        mine = self._collects
-        self._release()
-        if not self._runner.has_results:
-            # Between the two lines above and below nothing else runs on this loop, so no _release() goes unheard.
-            self._waiting = self._loop.create_future()
-            timer = self._loop.call_later(LONG_POLL, self._release)
-            await self._waiting
-            timer.cancel()
+        with self._changed:
+            self._changed.wait_for(lambda: self._runner.has_results or mine != self._collects, LONG_POLL)
             if mine != self._collects:
                 return b""  # the driver has asked again since: nobody hears this answer
-        results, retiring = self._runner.take(ANSWER_BYTES)
-        self._answers += 1
-        return marshal.dumps((self._answers, self._batches, [_plain(each) for each in results], retiring))
+            results, retiring = self._runner.take(ANSWER_BYTES)
+            self._answers += 1
+            return marshal.dumps((self._answers, self._batches, [_plain(each) for each in results], retiring))
 
     def _wake(self) -> None:
-        self._loop.call_soon_threadsafe(self._release)
-
-    def _release(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-        self._waiting = None
+        with self._changed:
+            self._changed.notify_all()
 
     def __repr__(self) -> str:  # what Ray's dashboard and logs call it
         return self._name
@@ -161,8 +165,8 @@ class RayRunner:
         self._hello()
 
     def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None:
-        batch = marshal.dumps(([tuple(each) for each in specs], [tuple(each) for each in tasks]))
         self._sent += 1
+        batch = marshal.dumps((self._sent, [tuple(each) for each in specs], [tuple(each) for each in tasks]))
         if self._collecting:
             self._send(batch)
             return
@@ -281,6 +285,7 @@ def ray_runners(
             memory=shape.memory or None,
             resources={name: _amount(amount) for name, amount in shape.resources} or None,
             scheduling_strategy="SPREAD",
+            max_concurrency=THREADS,
             max_restarts=0,
             max_task_retries=0,
             enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call

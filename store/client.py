@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from store.arrays import texts
 from store.connection import connect, connection, store_errors
 from store.errors import DatabaseURLInvalid, DataRefused, ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.queries import QUERIES
@@ -157,12 +158,12 @@ class Client:
         labels: Mapping[str, Any] | None = None,
     ) -> Ids:
         """Start one execution for each input, thousands in one call, all or none; gives their ids in that order."""
-        texts = [_json({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
-        if not texts:
+        found = [_json({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
+        if not found:
             return []
         given = {
             "workflow": workflow,
-            "inputs": texts,
+            "inputs": texts(found),
             "priority": priority,
             "queue": queue,
             "labels": None if labels is None else _json(labels, "labels"),

@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import psycopg2
 from sqlalchemy import Engine
 
+from store.arrays import numbers, texts
 from store.connection import connection
 from store.errors import DataRefused, LeaseLost, Unavailable
 from store.queries import QUERIES
 from store.records import Claimed, Outcome, Reaped, Settlement, StoredOutcome, StoredWorkflow
 
-# The parameters of commit_if_fenced, in the order of the fields.
-_OUTCOME_NAMES = (
-    "execution_ids", "node_keys", "attempts", "kinds", "branches", "outcomes", "waits", "runners", "durations",
+# The array parameters of commit_if_fenced, in the order of the fields, and how each is written.
+_Columns: TypeAlias = tuple[tuple[str, Callable[[Any], str]], ...]
+_OUTCOMES: _Columns = (
+    ("execution_ids", texts), ("node_keys", texts), ("attempts", numbers), ("kinds", texts), ("branches", texts),
+    ("outcomes", texts), ("waits", numbers), ("runners", numbers), ("durations", numbers),
 )  # fmt: skip
-_SETTLEMENT_NAMES = ("settle_ids", "statuses", "wake_in", "errors")
+_SETTLEMENTS: _Columns = (("settle_ids", texts), ("statuses", texts), ("wake_in", numbers), ("errors", texts))
 
 UNIQUE_VIOLATION = "23505"
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
@@ -90,10 +93,7 @@ class DriverStore:
     ) -> frozenset[str]:
         """Record outcomes and settle executions, all or nothing. Gives the ids that were ours to settle: not those that
         an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
-        columns = [list(column) for column in zip(*outcomes, strict=True)] or [[] for _ in Outcome._fields]
-        ends = [list(column) for column in zip(*settlements, strict=True)] or [[] for _ in Settlement._fields]
-        named = zip((*_OUTCOME_NAMES, *_SETTLEMENT_NAMES), (*columns, *ends), strict=True)
-        given = {"driver": incarnation, **dict(named)}
+        given = commit_parameters(incarnation, outcomes, settlements)
         try:
             ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
         except DataRefused as error:
@@ -102,7 +102,7 @@ class DriverStore:
             ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
         _check_fence(fenced, incarnation)
         with self._lock:
-            self._held.difference_update(ends[0])
+            self._held.difference_update([each.execution_id for each in settlements])
         return frozenset(settled)
 
     def wake_due(self, limit: int) -> tuple[int, float | None]:
@@ -148,6 +148,17 @@ class DriverStore:
                     # What ended this connection (a restart, a fail-over) has most likely ended the pool's others too.
                     self._engine.dispose()
                 raise
+
+
+def commit_parameters(
+    incarnation: str, outcomes: Sequence[Outcome], settlements: Sequence[Settlement]
+) -> dict[str, Any]:
+    """All of commit_if_fenced but again: one array literal for each column."""
+    given: dict[str, Any] = {"driver": incarnation}
+    for names, rows in ((_OUTCOMES, outcomes), (_SETTLEMENTS, settlements)):
+        columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(names)
+        given |= {name: write(column) for (name, write), column in zip(names, columns, strict=True)}
+    return given
 
 
 def _check_fence(fenced: bool, incarnation: str) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
 
 from store.client import Client
-from store.driver_store import DriverStore
+from store.driver_store import DriverStore, commit_parameters
 from store.records import Claimed, Outcome, Settlement
 from tests.pg import Sql
 
@@ -59,17 +59,25 @@ def status(sql: Sql, execution: str) -> str:
 
 @contextmanager
 def transaction(url: str) -> Iterator[Any]:
-    """A cursor in a transaction on a connection of its own. The test ends it with `commit(cursor)`; else: rolled back."""
+    """A cursor in a transaction on a connection of its own. The test ends it with `commit(cursor)`, else it is rolled
+    back."""
     connection = psycopg2.connect(url.replace("+psycopg2", ""))
     try:
         with connection.cursor() as cursor:
             yield cursor
     finally:
-        connection.close()
+        if not connection.closed:
+            connection.rollback()  # close() alone does not wait until the server has done it
+            connection.close()
 
 
 def commit(cursor: Any) -> None:
     cursor.connection.commit()
+
+
+def commit_given(incarnation: str, outcomes: Sequence[Outcome], ends: Sequence[Settlement]) -> dict[str, Any]:
+    """For commit_if_fenced in a transaction of the test's own."""
+    return {**commit_parameters(incarnation, outcomes, ends), "again": False}
 
 
 class Running(threading.Thread):

@@ -118,7 +118,7 @@ def test_a_settlement_that_waited_for_a_cancel(
 def test_a_cancel_that_waited_for_the_end_gives_that_end(
     store: DriverStore, client: Client, sql: Sql, database: str
 ) -> None:
-    incarnation, (claim,) = claimed(store, client)
+    _, (claim,) = claimed(store, client)
     with transaction(database) as finish:
         finish.execute(
             "UPDATE dray.execution SET status = 'completed', owner = NULL, finished_at = now() WHERE id = %s",

@@ -16,6 +16,7 @@ from tests.db.helpers import (
     Running,
     claimed,
     commit,
+    commit_given,
     end,
     expire,
     outcome,
@@ -79,18 +80,8 @@ def test_a_repetition_waits_for_the_first_one_where_that_is_still_under_way(
     """Its connection broke on our side, and the server goes on with it."""
     incarnation, (claim,) = claimed(store, client)
     with transaction(database) as first:
-        first.execute(
-            QUERIES["commit_if_fenced"],
-            {
-                "driver": incarnation,
-                "again": False,
-                **dict(zip(("execution_ids", "node_keys", "attempts", "kinds"), ([claim.id], ["a"], [1], ["c"]))),
-                **dict(zip(("branches", "outcomes", "waits", "runners", "durations"), [[None], ["1"]] + [[None]] * 3)),
-                **dict(
-                    zip(("settle_ids", "statuses", "wake_in", "errors"), ([claim.id], ["completed"], [None], [None]))
-                ),
-            },
-        )
+        given = commit_given(incarnation, [outcome(claim.id, text="1")], [end(claim.id)])
+        first.execute(QUERIES["commit_if_fenced"], given)
         again = Running(lambda: store.commit(incarnation, [outcome(claim.id, text="1")], [end(claim.id)]))
         until_blocked(sql)
         commit(first)
@@ -221,13 +212,13 @@ def test_a_reaper_and_a_commit_of_another_incarnation_do_not_meet(
     assert status(sql, theirs.id) == "queued"
 
 
+@pytest.mark.usefixtures("own_database")
 def test_a_server_that_takes_no_writes_now_is_unavailable_not_refused(
     store: DriverStore, client: Client, sql: Sql
 ) -> None:
     incarnation, (claim,) = claimed(store, client)
-    sql(
-        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET default_transaction_read_only = on', current_database()); END $$"
-    )
+    ((name,),) = sql("SELECT current_database()")
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     store._engine.dispose()
     with pytest.raises(Unavailable) as caught:
         store.commit(incarnation, [outcome(claim.id)], [end(claim.id)])

@@ -77,6 +77,7 @@ def test_a_migration_that_fails_leaves_nothing(blank: Engine) -> None:
         verify(blank)
 
 
+@pytest.mark.usefixtures("own_database")
 def test_a_newer_schema_is_refused_by_both(engine: Engine, sql: Sql) -> None:
     sql("UPDATE dray.alembic_version SET version_num = '9999'")
     for each in (verify, migrate):
@@ -85,6 +86,7 @@ def test_a_newer_schema_is_refused_by_both(engine: Engine, sql: Sql) -> None:
     assert sql("SELECT version_num FROM dray.alembic_version") == [("9999",)]
 
 
+@pytest.mark.usefixtures("own_database")
 def test_an_older_schema_is_refused_with_what_was_found(engine: Engine, sql: Sql) -> None:
     sql("DELETE FROM dray.alembic_version")
     with pytest.raises(SchemaMissing, match="found nothing, needed 0001"):

@@ -14,6 +14,7 @@ from tests.db.helpers import (
     Running,
     claimed,
     commit,
+    commit_given,
     end,
     expire,
     outcome,
@@ -110,10 +111,8 @@ def test_a_park_does_not_lose_a_signal_that_commits_at_the_same_moment(
 def test_a_signal_that_waits_for_a_park_wakes_it(store: DriverStore, client: Client, sql: Sql, database: str) -> None:
     incarnation, (claim,) = claimed(store, client)
     with transaction(database) as park:
-        given = dict.fromkeys(("execution_ids", "node_keys", "attempts", "kinds", "branches", "outcomes"), [])
-        given |= dict.fromkeys(("waits", "runners", "durations"), [])
-        given |= {"settle_ids": [claim.id], "statuses": ["waiting"], "wake_in": [3600.0], "errors": [None]}
-        park.execute(QUERIES["commit_if_fenced"], {"driver": incarnation, "again": False, **given})
+        given = commit_given(incarnation, [], [end(claim.id, "waiting", 3600)])
+        park.execute(QUERIES["commit_if_fenced"], given)
         sending = Running(lambda: client.signal(claim.id, "go"))
         until_blocked(sql)
         commit(park)

@@ -21,17 +21,20 @@ HISTORY = 120_000
 QUEUED = 40
 HELD = 500
 FILL = """
-    INSERT INTO dray.execution (id, workflow_id, status, queue, run_at, owner, finished_at, wake_at, started_at, claim_count)
+    INSERT INTO dray.execution
+        (id, workflow_id, status, queue, run_at, owner, finished_at, wake_at, started_at, claim_count)
     SELECT dray.uuid7(), 1, s.status, 'default', now() - n * interval '1 second',
         CASE WHEN s.status = 'running' THEN %(owner)s::uuid END,
         CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
         CASE WHEN s.status = 'waiting' THEN now() + interval '1 day' + n * interval '1 second' END, now(), 1
     FROM generate_series(1, %(count)s) n,
-        LATERAL (SELECT (ARRAY['completed', 'completed', 'failed', 'cancelled', 'waiting', 'running'])[1 + n %% 6]) s(status)
+        LATERAL (SELECT (ARRAY['completed', 'completed', 'failed', 'cancelled', 'waiting', 'running'])[1 + n %% 6])
+        AS s (status)
 """
 ADD = """
     INSERT INTO dray.execution (id, workflow_id, status, owner, wake_at, started_at)
-    SELECT dray.uuid7(), 1, %(status)s, %(owner)s::uuid, %(wake_at)s::timestamptz, now() FROM generate_series(1, %(count)s)
+    SELECT dray.uuid7(), 1, %(status)s, %(owner)s::uuid, %(wake_at)s::timestamptz, now()
+    FROM generate_series(1, %(count)s)
 """
 
 
@@ -154,8 +157,8 @@ def buffers_of_a_claim(sql: Sql, url: str, driver: str, count: int) -> int:
     """Pages touched by a claim of 500 where so many are queued."""
     sql("TRUNCATE dray.execution")
     sql(
-        "INSERT INTO dray.execution (id, workflow_id, run_at) SELECT overlay(dray.uuid7()::text"
-        " PLACING lpad(to_hex(n), 8, '0') FROM 1)::uuid, 1, now() + n * interval '1 ms' FROM generate_series(1, %(n)s) n",
+        "INSERT INTO dray.execution (id, workflow_id, run_at)"
+        " SELECT dray.uuid7(), 1, now() + n * interval '1 ms' FROM generate_series(1, %(n)s) n",
         n=count,
     )
     with transaction(url) as cursor:
@@ -167,6 +170,7 @@ def buffers_of_a_claim(sql: Sql, url: str, driver: str, count: int) -> int:
         return int(found["Shared Hit Blocks"] + found["Shared Read Blocks"])
 
 
+@pytest.mark.usefixtures("own_database")
 def test_a_claim_costs_the_same_however_many_are_queued(store: DriverStore, sql: Sql, database: str) -> None:
     driver = register(store)
     sql("ALTER TABLE dray.execution SET (autovacuum_enabled = off)")

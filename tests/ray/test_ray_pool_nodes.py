@@ -65,3 +65,11 @@ def test_lost_messages_lose_no_node() -> None:
     assert seen["done"] + len(seen["lost"]) == seen["added"]
     assert {crash for _, crash in seen["lost"]} <= {False}, "nobody's fault"
     assert {reason for _, reason in seen["ended"]} <= {"messages between it and the driver were lost"}
+
+
+def test_a_runner_that_eats_all_memory_is_killed_by_ray_and_replaced() -> None:
+    seen = run("tests.ray.memory_scenario")
+    reason, crash = seen["lost"]
+    assert "killed" in reason and "memory" in reason
+    assert crash
+    assert seen["works"] == 10

@@ -9,15 +9,16 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from enum import Enum
 from typing import Any
 
 import pytest
 
-from actors.context import Branch, NodeContext
+from actors.context import Branch, NodeContext, Wait
 from actors.errors import ConfigError, NodeError
 from actors.messages import NodeFailure
 from actors.registry import handler
-from actors.runner_answer import MAX_TEXT, clean, json_text
+from actors.runner_answer import MAX_TEXT, MAX_WAIT, clean, json_text
 from tests.unit.actors.runner_harness import Harness
 
 ITSELF: list[Any] = []
@@ -91,6 +92,20 @@ def test_output_that_json_can_hold_is_kept(value: Any) -> None:
 def test_branch_needs_a_label_that_can_be_stored(harness: Harness, label: Any) -> None:
     register("gives", lambda: Branch(label, 1), False)
     assert failure(harness, "gives").type == "config"
+
+
+def test_a_label_may_be_an_enums(harness: Harness) -> None:
+    class Side(str, Enum):
+        LEFT = "left"
+
+    register("gives", lambda: Branch(Side.LEFT), False)
+    branch = harness.run("gives").branch
+    assert (branch, type(branch)) == ("left", str)
+
+
+def test_a_wait_ends_within_what_a_date_can_hold(harness: Harness) -> None:
+    register("gives", lambda: Wait(1e300), False)
+    assert harness.run("gives").wait == MAX_WAIT
 
 
 def test_a_plain_function_that_gives_a_coroutine_is_told_what_to_do(harness: Harness) -> None:
