@@ -24,6 +24,7 @@ an empty call of Ray's took 1.7 ms at the time.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import marshal
@@ -192,7 +193,8 @@ class RayRunner:
     def kill(self) -> None:
         if not self._killed:
             self._killed = True
-            ray.kill(self._actor)
+            with contextlib.suppress(RayError):  # no Ray any more, so no actor either
+                ray.kill(self._actor)
 
     def _hello(self) -> None:
         RayRunner.calls += 1

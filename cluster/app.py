@@ -18,11 +18,10 @@ from actors.registry import load_handlers
 from cluster import failpoints, logs
 from cluster.driver import Driver, DriverOptions
 from cluster.execution import Policy
-from cluster.patience import Stopped
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
-from store.errors import LeaseLost
+from store.errors import LeaseLost, Unavailable
 from store.listener import Listener
 from store.migrate import verify
 from store.url import DatabaseURL
@@ -49,20 +48,30 @@ def run_worker(
 ) -> None:
     """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
 
-    A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once its lease is there.
+    A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once
+    its lease is there.
     Raises StoreError, RegistryError and ClusterError with one line for a user.
     """
     assert settings.database_url is not None, "the command line asks for one"
     failpoints.configure(settings.failpoints)
     load_handlers(settings.handlers)
     engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
+
+    def is_up() -> bool:
+        """Wait for the database; False when told to stop."""
+
+        def say(reason: str) -> None:
+            log.warning("waiting for the database", reason=reason)
+
+        return not stop.is_set() and wait_until_up(engine, say, stop=stop)
+
     with ExitStack() as stack:
         stack.callback(engine.dispose)
-        if not wait_until_up(engine, lambda line: log.warning("waiting for the database", reason=line), stop=stop):
+        if not is_up():
             return
         verify(engine)
         factory, runners = stack.enter_context(_executor(settings))
-        while not stop.is_set():
+        while is_up():
             info = WorkerInfo(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
                 settings.concurrency, runners,
@@ -71,10 +80,10 @@ def run_worker(
             with _drained_by(stop, driver):
                 try:
                     driver.run(partial(on_ready, info))
-                except LeaseLost as error:
+                except (LeaseLost, Unavailable) as error:
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
-                except Stopped:
+                else:
                     return
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import queue
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -51,9 +50,8 @@ from cluster.execution import ExecutionRun, Policy, error_text
 from cluster.graph import Graph
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
-from cluster.patience import patiently
 from store.driver_store import DriverStore
-from store.errors import LeaseLost
+from store.errors import LeaseLost, Unavailable
 from store.listener import Listener
 from store.records import Settlement
 
@@ -116,7 +114,6 @@ class Driver:
         self._shapes: dict[str, Shape] = {}
         self._last_claim = 0.0
         self._drain_until: float | None = None
-        self._ended = threading.Event()
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Collected: self._on_pool,
             CommitDone: self._on_commit,
@@ -137,7 +134,7 @@ class Driver:
     def run(self, on_started: Callable[[], None] = lambda: None) -> None:
         """Drive until drained. on_started: called once the lease is there and the threads run.
 
-        Raises LeaseLost, and StoreError where the database refuses us for good.
+        Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good.
         """
         options, put = self._options, self._inbox.put
         registered = time.monotonic()
@@ -165,10 +162,8 @@ class Driver:
             failpoints.hit("before_release")
             self._claimer.stop()
             self._claimer.join()  # what it claims after the release would be nobody's
-            patiently("release", lambda: self._store.release(self.incarnation), self._ended)
-            released = True
+            released = self._release()
         finally:
-            self._ended.set()
             for thread in threads:
                 thread.stop()
             self._pool.stop()
@@ -176,6 +171,14 @@ class Driver:
             for thread in threads:
                 thread.join(timeout=5.0)
             log.info("driver ended", incarnation=self.incarnation, released=released)
+
+    def _release(self) -> bool:
+        try:
+            self._store.release(self.incarnation)
+        except Unavailable as error:  # whoever told us to stop waits: the lease will run out, and others go on then
+            log.warning("cannot give back what is held", reason=error.reason, lease_ttl=self._options.lease_ttl)
+            return False
+        return True
 
     # A turn
 

@@ -28,8 +28,9 @@ WITH fence AS MATERIALIZED (
         owner = NULL,
         control = NULL,
         wake = false,
-        status = CASE WHEN s.status <> 'waiting' THEN s.status WHEN e.control = 'cancel' THEN 'cancelled' WHEN e.wake THEN 'queued' ELSE 'waiting' END,
-        finished_at = CASE WHEN s.status IN ('completed', 'failed', 'cancelled') OR (s.status = 'waiting' AND e.control = 'cancel') THEN clock_timestamp() END,
+        status = CASE WHEN s.status NOT IN ('waiting', 'queued') THEN s.status WHEN e.control = 'cancel' THEN 'cancelled'
+            WHEN e.wake THEN 'queued' ELSE s.status END,
+        finished_at = CASE WHEN s.status NOT IN ('waiting', 'queued') OR e.control = 'cancel' THEN clock_timestamp() END,
         wake_at = CASE WHEN s.status = 'waiting' AND e.control IS DISTINCT FROM 'cancel' AND NOT e.wake THEN clock_timestamp() + s.wake_in * interval '1 second' END,
         error = s.error
     FROM settle s WHERE e.id = s.id AND e.id = ANY (ARRAY(SELECT id FROM held)) RETURNING e.id

@@ -65,3 +65,19 @@ def test_a_lease_that_runs_out_meanwhile_makes_a_new_incarnation(own_server: Emb
             own_server.start()
             check_promises(client, ids, tmp_path)
             assert running.stop() == 0, running.said
+
+
+def test_a_driver_that_is_told_to_stop_while_the_database_is_away_stops(
+    own_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    with Client(own_server.url) as client:
+        ids = submit(client, count=200)
+        with driver(own_server.url, tmp_path, concurrency=20, drain_timeout=1, lease_ttl=30, heartbeat=1) as running:
+            running.wait_said("execution completed")
+            own_server.stop(immediate=True)
+            running.wait_said("waiting for the database")
+            assert running.stop() == 0, running.said
+            assert "cannot give back what is held" in running.said
+        own_server.start()
+        with driver(own_server.url, tmp_path):
+            check_promises(client, ids, tmp_path)
