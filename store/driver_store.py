@@ -65,8 +65,8 @@ class DriverStore:
             if error.lost:
                 self._unsure_until = time.monotonic() + UNSURE
             raise
-        _check_fence(rows[0][0], incarnation)
-        return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
+        _check_fence(not rows or rows[0][0], incarnation)
+        return self._hold(Claimed(*row[1:]) for row in rows)
 
     def _unheard(self, incarnation: str, limit: int) -> list[Claimed]:
         """What a claim took whose answer was lost; nobody else would ever look at it while this incarnation lives."""
@@ -95,15 +95,15 @@ class DriverStore:
         an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
         given = commit_parameters(incarnation, outcomes, settlements)
         try:
-            ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
+            ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
         except DataRefused as error:
             if error.sqlstate != UNIQUE_VIOLATION:
                 raise
-            ((fenced, _, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
+            ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
         _check_fence(fenced, incarnation)
         with self._lock:
             self._held.difference_update([each.execution_id for each in settlements])
-        return frozenset(settled)
+        return frozenset(settled or ())
 
     def wake_due(self, limit: int) -> tuple[int, float | None]:
         """Queue at most `limit` executions whose timer is due. Gives how many, and the seconds until the next timer."""

@@ -29,15 +29,15 @@ TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]
         _S.WAITING: ("dray.submit",),  # its run_at lies ahead
     },
     _S.QUEUED: {
-        _S.RUNNING: ("claim_if_fenced",),
+        _S.RUNNING: ("dray.claim_if_fenced",),
         _S.CANCELLED: ("dray.cancel",),
     },
     _S.RUNNING: {
-        _S.QUEUED: ("commit_if_fenced", "dray.give_back"),  # woken while it parked; its driver stopped or died
-        _S.WAITING: ("commit_if_fenced",),
-        _S.COMPLETED: ("commit_if_fenced",),
-        _S.FAILED: ("commit_if_fenced",),
-        _S.CANCELLED: ("commit_if_fenced", "dray.give_back"),
+        _S.QUEUED: ("dray.commit_if_fenced", "dray.give_back"),  # woken while it parked; its driver stopped or died
+        _S.WAITING: ("dray.commit_if_fenced",),
+        _S.COMPLETED: ("dray.commit_if_fenced",),
+        _S.FAILED: ("dray.commit_if_fenced",),
+        _S.CANCELLED: ("dray.commit_if_fenced", "dray.give_back"),
     },
     _S.WAITING: {
         _S.QUEUED: ("wake_due", "dray.signal"),

@@ -99,9 +99,9 @@ def _client() -> httpx.AsyncClient:
     loop = asyncio.get_running_loop()
     client = _clients.get(loop)
     if client is None:
-        client = _clients[loop] = httpx.AsyncClient(  # noqa: S113  # see timeout
+        client = _clients[loop] = httpx.AsyncClient(
             follow_redirects=True,
-            timeout=None,  # each exchange is under wait_for: httpx's own limits are per phase
+            timeout=None,  # noqa: S113  # each exchange is under wait_for: httpx's own limits are per phase
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )

@@ -1,23 +1,7 @@
 -- name: claim_if_fenced
--- queued -> running, at most :limit, highest priority first, then oldest. Skips rows that another claim is taking.
--- One row at least comes back: fenced = false says that the lease is lost; id = NULL says that nothing is queued.
-WITH fence AS MATERIALIZED (
-    SELECT id FROM dray.driver WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() FOR KEY SHARE
-), candidate AS MATERIALIZED (
-    -- The fence as an argument makes its lock the first one taken.
-    SELECT c.id FROM fence, unnest(%(queues)s::text[]) AS q (name), LATERAL dray.queued(fence.id, q.name, %(limit)s) AS c
-    ORDER BY c.priority DESC, c.run_at LIMIT %(limit)s
-), claimed AS (
-    -- By an array, so that the rows are found by the primary key whatever the planner thinks of their number.
-    UPDATE dray.execution e
-    SET status = 'running', owner = %(driver)s::uuid, claim_count = e.claim_count + 1, wake = false,
-        started_at = coalesce(e.started_at, clock_timestamp())
-    WHERE e.id = ANY (ARRAY(SELECT id FROM candidate))
-    RETURNING e.id, e.workflow_id, e.claim_count, e.crash_count, e.started_at
-)
-SELECT EXISTS (SELECT 1 FROM fence) AS fenced, c.id::text, c.workflow_id, c.claim_count, c.crash_count,
-    extract(epoch FROM clock_timestamp() - c.started_at)::float8 AS age, i.input::text
-FROM (VALUES (1)) AS one (row) LEFT JOIN claimed c ON true LEFT JOIN dray.execution_input i ON i.execution_id = c.id;
+-- queued -> running, at most :limit; see the function. No row: nothing is queued. fenced = false: the lease is lost.
+SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text
+FROM dray.claim_if_fenced(%(driver)s::uuid, %(queues)s::text[], %(limit)s);
 
 -- name: claimed_unheard
 -- What this incarnation holds and does not know of: a claim whose answer was lost took it. In the form of a claim's answer.

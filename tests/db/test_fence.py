@@ -9,6 +9,7 @@ import pytest
 from store.client import Client
 from store.driver_store import DriverStore
 from store.errors import LeaseLost
+from store.queries import QUERIES
 from tests.db.helpers import (
     QUEUES,
     Running,
@@ -178,6 +179,45 @@ def test_a_planned_stop_gives_back_without_a_crash_and_a_reap_counts_one(
     assert (found.status, found.crash_count, found.claim_count) == ("queued", 1, 2)
     assert sql("SELECT count(*) FROM dray.driver") == [(0,)]
     assert store.reap() == []
+
+
+def test_what_an_incarnation_without_a_row_holds_is_reaped_as_well(
+    store: DriverStore, client: Client, sql: Sql
+) -> None:
+    """However its row went: nobody else would ever look at these executions."""
+    live, (kept,) = claimed(store, client)
+    lost = [claimed(store, client, 2) for _ in range(2)]
+    client.cancel(lost[1][1][0].id)
+    sql("DELETE FROM dray.driver WHERE id <> %(id)s::uuid", id=live)
+    found = {(each.driver, each.requeued) for each in store.reap()}
+    assert found == {(incarnation, 2) for incarnation, _ in lost}
+    assert [status(sql, each.id) for _, claims in lost for each in claims] == [
+        "queued",
+        "queued",
+        "cancelled",
+        "queued",
+    ]
+    assert status(sql, kept.id) == "running"
+    assert store.reap() == []
+
+
+def test_a_reaper_in_a_stricter_isolation_misses_a_claim_and_the_next_one_does_not(
+    store: DriverStore, client: Client, sql: Sql, database: str
+) -> None:
+    """A server may have another default than READ COMMITTED."""
+    (execution,) = submitted(client)
+    late = register(store)
+    with transaction(database) as reaper, transaction(database) as claim:
+        claim.execute(QUERIES["claim_if_fenced"], {"driver": late, "queues": QUEUES, "limit": 1})
+        expire(sql, late)
+        reaper.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        reaper.execute("SELECT 1")  # what it sees from here on is without the claim
+        commit(claim)
+        reaper.execute("SELECT driver::text, requeued FROM dray.reap()")
+        assert reaper.fetchall() == [(late, 0)]
+        commit(reaper)
+    assert [(each.driver, each.requeued) for each in store.reap()] == [(late, 1)]
+    assert status(sql, execution) == "queued"
 
 
 def test_registering_once_more_after_a_lost_answer_changes_nothing(store: DriverStore, sql: Sql) -> None:

@@ -63,9 +63,10 @@ def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending
         assert ended.row() == before, name
 
 
-def test_every_statement_that_writes_an_execution_was_tried() -> None:
-    writing = {name for name, text in QUERIES.items() if "UPDATE dray.execution" in text}
-    assert writing == {"claim_if_fenced", "commit_if_fenced", "wake_due"}
+def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
+    functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
+    writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
+    assert writing == {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -1,11 +1,13 @@
 """The statements that run all the time read what they need and nothing else, however much history there is.
 
-Asked of the real plans, with statistics and with none at all (a table that was just filled, or never analysed).
+Asked of the real plans: with statistics, with none at all (a table that was just filled, or never analysed), and with
+the plans that a connection made and kept while there were two executions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -14,12 +16,24 @@ from store.client import Client
 from store.connection import connect
 from store.driver_store import DriverStore
 from store.queries import QUERIES
-from tests.db.helpers import GRAPH, expire, register, transaction
+from tests.db.helpers import (
+    GRAPH,
+    QUEUES,
+    claimed,
+    commit_given,
+    end,
+    expire,
+    outcome,
+    register,
+    submitted,
+    transaction,
+)
 from tests.pg import Sql, a_database
 
 HISTORY = 120_000
 QUEUED = 40
 HELD = 500
+TABLES = ("execution", "execution_input", "checkpoint")
 FILL = """
     INSERT INTO dray.execution
         (id, workflow_id, status, queue, run_at, owner, finished_at, wake_at, started_at, claim_count)
@@ -41,11 +55,14 @@ ADD = """
 class Big:
     """A database with much history, a few executions to work on, and a driver that holds some."""
 
-    def __init__(self, store: DriverStore, client: Client, sql: Sql, url: str) -> None:
-        self.sql, self.url = sql, url
-        client.apply_workflow("w", GRAPH)
-        for table in ("execution", "execution_input", "checkpoint"):
+    def __init__(self, store: DriverStore, client: Client, sql: Sql, url: str, kept: Any) -> None:
+        self.sql, self.url, self.kept = sql, url, kept
+        for table in TABLES:
             sql(f"ALTER TABLE dray.{table} SET (autovacuum_enabled = off)")
+        if kept is None:
+            client.apply_workflow("w", GRAPH)
+        else:
+            self._plan_early(store, client, kept)
         self.driver, self.late, busy = register(store), register(store), register(store)
         sql(FILL, owner=busy, count=HISTORY)
         for driver in (self.driver, self.late):
@@ -59,24 +76,48 @@ class Big:
             " SELECT id, now(), 1, 'c', 'a', '1' FROM dray.execution WHERE status <> 'queued'"
         )
 
+    def _plan_early(self, store: DriverStore, client: Client, kept: Any) -> None:
+        """Have the connection make its plans for tables that are known to be tiny."""
+        driver, (claim, _) = claimed(store, client, 2)
+        submitted(client)
+        self.sql("ANALYZE")
+        for _ in range(8):
+            kept.execute(QUERIES["claim_if_fenced"], {"driver": driver, "queues": QUEUES, "limit": 500})
+            given = commit_given(driver, [outcome(claim.id)], [end(claim.id)])
+            for again in (False, True):
+                kept.execute(QUERIES["commit_if_fenced"], {**given, "again": again})
+            kept.execute(QUERIES["release"], {"driver": driver})
+            kept.execute(QUERIES["reap"])
+            kept.connection.rollback()
+        for table in TABLES:
+            self.sql(f"DELETE FROM dray.{table}")  # TRUNCATE would have plans made anew
+
     def read(self, statement: str, **given: Any) -> tuple[int, int]:
         """Sequential scans of the big tables, and rows read of dray.execution, of a statement that is rolled back."""
-        with transaction(self.url) as cursor:
+        with nullcontext(self.kept) if self.kept else transaction(self.url) as cursor:
+            before = self._counted(cursor)
             cursor.execute(statement, given)
-            cursor.execute(
-                "SELECT sum(seq_scan), sum(seq_tup_read + idx_tup_fetch) FILTER (WHERE relname = 'execution')"
-                " FROM pg_stat_xact_user_tables WHERE relname IN ('execution', 'execution_input', 'checkpoint')"
-            )
-            scans, rows = cursor.fetchone()
-            return int(scans), int(rows)
+            scans, rows = (now - then for now, then in zip(self._counted(cursor), before, strict=True))
+            cursor.connection.rollback()
+            return scans, rows
+
+    def _counted(self, cursor: Any) -> tuple[int, int]:
+        """Of the connection, which keeps its counts for a while after a transaction has ended."""
+        cursor.execute(
+            "SELECT sum(seq_scan), sum(seq_tup_read + idx_tup_fetch) FILTER (WHERE relname = 'execution')"
+            " FROM pg_stat_xact_user_tables WHERE relname IN ('execution', 'execution_input', 'checkpoint')"
+        )
+        scans, rows = cursor.fetchone()
+        return int(scans), int(rows)
 
 
-@pytest.fixture(scope="module", params=["no statistics", "statistics"])
+@pytest.fixture(scope="module", params=["no statistics", "statistics", "plans of tiny tables"])
 def big(request: pytest.FixtureRequest, server: str) -> Iterator[Big]:
-    with a_database(server) as url:
+    early = request.param == "plans of tiny tables"
+    with a_database(server) as url, transaction(url) if early else nullcontext() as kept:
         engine = connect(url, pool_size=4)
         sql = Sql(engine)
-        found = Big(DriverStore(engine), Client(engine), sql, url)
+        found = Big(DriverStore(engine), Client(engine), sql, url, kept)
         if request.param == "statistics":
             sql("ANALYZE")
         assert (sql("SELECT count(*) FROM pg_stats WHERE tablename = 'execution'") == [(0,)]) == (
@@ -124,7 +165,7 @@ def test_reap_and_release_read_what_the_driver_holds(big: Big) -> None:
     assert (scans, rows <= 3 * HELD) == (0, True), rows
     expire(big.sql, big.late)
     scans, rows = big.read(QUERIES["reap"])
-    assert (scans, rows <= 3 * HELD) == (0, True), rows
+    assert (scans, rows <= 3 * HELD + 3) == (0, True), rows
 
 
 def test_a_commit_reads_what_it_settles(big: Big) -> None:
@@ -143,9 +184,10 @@ def test_the_client_reads_what_it_shows(big: Big) -> None:
     assert big.read(QUERIES["get_execution"], id=execution)[0] == 0
     assert big.read(QUERIES["list_attempts"], id=execution)[0] == 0
     assert big.read(QUERIES["load_checkpoints"], ids=[execution])[0] == 0
-    given = dict.fromkeys(("workflow", "status", "labels", "before"))
-    scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)
-    assert (scans, rows <= 60) == (0, True), rows
+    if not big.kept:  # for people: a plan of each time's own is good enough
+        given = dict.fromkeys(("workflow", "status", "labels", "before"))
+        scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)
+        assert (scans, rows <= 60) == (0, True), rows
 
 
 def filtered(plan: dict[str, Any]) -> int:

@@ -47,7 +47,7 @@ def test_each_is_one_statement_that_psycopg2_can_fill_in(name: str) -> None:
     assert "CURRENT_TIMESTAMP" not in text.upper()
 
 
-@pytest.mark.parametrize("name", ["claim_if_fenced", "commit_if_fenced", "wake_due", "renew_lease_if_live"])
+@pytest.mark.parametrize("name", ["wake_due", "renew_lease_if_live"])
 def test_what_decides_by_time_asks_the_clock_not_the_transaction(name: str) -> None:
     assert "clock_timestamp()" in QUERIES[name]
     assert not re.search(r"\bnow\(\)", re.sub(r"--.*", "", QUERIES[name]))
