@@ -12,8 +12,8 @@ the driver's inbox.
     retiring    has asked to be replaced, and is: gets none, ends those it has, at most RETIRE seconds, and is killed
     gone        its nodes are lost, unless it had none
 
-A runner that is gone is replaced: at once, unless it died young, then after a pause that grows. A node whose runner
-died under it is a suspect: Shape.alone gives it a runner of its own, so that the next death takes nobody else along.
+A runner that is gone is replaced: at once, unless it died young, then after a pause that grows. A node under which
+runners die is a suspect: Shape.alone gives it one of its own, so that the next death takes nobody else along.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ __all__ = [
 
 RETIRE = 300.0  # seconds
 IDLE = 60.0  # seconds after which a runner of a shape other than the default is ended
+ASK_IDLE = 0.02  # seconds that a runner without nodes is left alone
 SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
 SLOW_START = 30.0  # seconds until a person is told
 _GAP = 5.0  # seconds between two ticks of a driver that stood still itself
@@ -128,11 +129,21 @@ class Pool:
                     self._assign(line)
                     self._meet_demand(line, now)
         if self._to_ask:
-            asked, self._to_ask = self._to_ask, []
-            for member in asked:
-                if member.number in self._members:
-                    member.collecting_since = self._clock()
-                    member.handle.collect()
+            self._ask(self._clock())
+
+    def _ask(self, now: float) -> None:
+        """Ask the runners that have answered. One without nodes is asked along with its next batch, if that comes
+        soon: a call less for each node of a lone execution."""
+        later: list[Member] = []
+        for member in self._to_ask:
+            if member.number not in self._members:
+                continue
+            if member.tasks or now >= member.idle_since + ASK_IDLE:
+                member.collecting_since = now
+                member.handle.collect()
+            else:
+                later.append(member)
+        self._to_ask = later
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Nobody waits for these any more. Those that run are asked to stop; what they give is dropped."""
@@ -157,8 +168,8 @@ class Pool:
         if type(event) is Collected:
             return self._collected(member, event)
         if type(event) is RunnerReady:
-            member.ready_at = member.idle_since = self._clock()
-            self._to_ask.append(member)
+            member.ready_at = member.idle_since = member.collecting_since = self._clock()
+            member.handle.collect()
             return News(ready=[(member.number, event.info)])
         assert type(event) is RunnerLost
         return self._lost(member, event)
@@ -168,6 +179,7 @@ class Pool:
     def wake_at(self) -> float | None:
         """When tick() has something to do that cannot wait for the next second, on the clock."""
         due = [line.pause_until for line in self._lines.values() if line.missing > 0]
+        due += [member.idle_since + ASK_IDLE for member in self._to_ask]
         return None if self._stopping else min(due, default=None)
 
     def tick(self, now: float) -> None:

@@ -22,8 +22,8 @@ from store.url import DatabaseURL
 
 HANDLERS = "benchmarks.handlers"
 POLL = 0.05
-# Of one execution at a time. Each look takes CPU from what it looks at: LAT10 is 54 ms with looks 1 ms apart, 43 with 3, 41
-# with 6.
+# Of one execution at a time. Each look takes CPU from what it looks at: LAT10 was 54 ms with looks 1 ms apart, 43 with
+# 3, 41 with 6.
 FINE_POLL = 0.003
 # Between two, so that each finds the system idle.
 REST = 0.05

@@ -68,7 +68,7 @@ Event: TypeAlias = Begin | NodeDone | NodeLost | Committed | TimerDue | ControlC
 
 
 class Dispatch(NamedTuple):
-    """Give the node to a runner. suspect: its runner died before, so it must not share one with others."""
+    """Give the node to a runner. suspect: its runner died more than once, so it must not share one."""
 
     node: int
     attempt: int

@@ -223,7 +223,7 @@ class ExecutionRun:
                 self._started.add(node)
                 commands.append(Record(self._outcome(node, 0, "s", None), (node,)))
             else:
-                commands.append(Dispatch(node, self._next_attempt.get(node, 1), node in self._crashes))
+                commands.append(Dispatch(node, self._next_attempt.get(node, 1), self._is_suspect(node)))
         return commands
 
     def _done(self, event: NodeDone, now: float) -> list[Command]:
@@ -259,7 +259,7 @@ class ExecutionRun:
         if what.at_most_once:
             return self._fail_lost(node, attempt, f"its runner was lost ({event.reason})", event, now)
         if not event.crash:
-            return [Dispatch(node, attempt, node in self._crashes)]
+            return [Dispatch(node, attempt, self._is_suspect(node))]
         crashes = self._crashes[node] = self._crashes.get(node, 0) + 1
         if crashes > self._policy.crash_limit:
             error = error_text("poison", f"its runner died {crashes} times, the last time: {event.reason}", what.id)
@@ -267,6 +267,10 @@ class ExecutionRun:
         self._next_attempt[node] = attempt + 1
         error = error_text("runner_lost", event.reason, what.id)
         return [Record(self._outcome(node, attempt, "l", error, event), (node,))]
+
+    def _is_suspect(self, node: int) -> bool:
+        """Not after one death: all that shared the runner had it too, and must not queue up behind each other."""
+        return self._crashes.get(node, 0) > 1
 
     def _fail_lost(self, node: int, attempt: int, reason: str, by: NodeLost | None, now: float) -> list[Command]:
         message = f"{reason} and it may run at most once: find out whether it took effect"

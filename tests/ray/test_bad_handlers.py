@@ -68,7 +68,8 @@ def test_whatever_a_handler_does_only_its_own_execution_fails(
             assert ANSWERS[way] in f"{found.error['type']}: {found.error['message']}", (way, found.error)
             assert len(found.error["message"]) < 3_000
             kinds = [each.kind for each in client.attempts(execution)]
-            assert kinds in (["failed"], ["lost", "failed"]), "a crashing neighbour may have taken it along, once"
+            assert kinds[-1] == "failed"
+            assert kinds.count("lost") <= 3, "crashing neighbours may have taken it along"
         error = client.wait(stuck, PATIENCE).error
         assert error is not None
         assert error["type"] == "timeout"
@@ -85,6 +86,6 @@ def test_whatever_a_handler_does_only_its_own_execution_fails(
     assert lost == [(3,)]
     innocent = sql(
         "SELECT count(*) FROM dray.checkpoint c JOIN dray.execution e ON e.id = c.execution_id "
-        "JOIN dray.workflow w ON w.id = e.workflow_id WHERE w.name = 'good' AND c.kind = 'l' AND c.attempt > 1"
+        "JOIN dray.workflow w ON w.id = e.workflow_id WHERE w.name = 'good' AND c.kind = 'l' AND c.attempt > 3"
     )
-    assert innocent == [(0,)], "who was with a crashing node once is not with it again"
+    assert innocent == [(0,)], "whom crashing nodes took along twice runs alone, and completes"

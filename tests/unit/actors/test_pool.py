@@ -8,7 +8,7 @@ import pytest
 
 from actors.context import NodeContext
 from actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
-from actors.pool import Collected, News, RunnerInfo, RunnerReady, Shape, shape_of
+from actors.pool import ASK_IDLE, Collected, News, RunnerInfo, RunnerReady, Shape, shape_of
 from actors.registry import HandlerSpec
 from tests.unit.actors.pool_harness import DEFAULT, NOTHING, PoolHarness
 
@@ -143,11 +143,26 @@ def test_a_result_counts_once(pool: PoolHarness) -> None:
 
 def test_a_runner_is_asked_again_at_the_end_of_the_turn(pool: PoolHarness) -> None:
     before = pool.runners[1].collects
-    pool.add(4)
-    pool.done(1)
+    [task, *_] = pool.add(4)
+    pool.done(1, task)
     assert pool.runners[1].collects == before
     pool.flush()
     assert pool.runners[1].collects == before + 1
+
+
+def test_a_runner_without_nodes_is_asked_along_with_the_next_batch_or_a_little_later(pool: PoolHarness) -> None:
+    before = pool.runners[1].collects
+    pool.add(4)
+    pool.done(1)
+    pool.flush()
+    assert pool.runners[1].collects == before
+    assert pool.pool.wake_at() == pool.now + ASK_IDLE
+    pool.add(1)
+    assert pool.runners[1].collects == before + 1
+    pool.done(1)
+    pool.now += ASK_IDLE
+    pool.flush()
+    assert pool.runners[1].collects == before + 2
 
 
 def test_results_of_a_runner_that_is_gone_are_dropped(pool: PoolHarness) -> None:

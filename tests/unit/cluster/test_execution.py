@@ -198,7 +198,7 @@ class TestLosing:
         for attempt in (1, 2, 3):
             (record,) = self.lose(run, attempt)
             assert records([record]) == [("a", attempt, "l")]
-            assert run.handle(Committed((0,)), NOW) == [Dispatch(0, attempt + 1, suspect=True)]
+            assert run.handle(Committed((0,)), NOW) == [Dispatch(0, attempt + 1, suspect=attempt > 1)]
         commands = self.lose(run, 4)
         assert records(commands) == [("a", 4, "f")]
         error = settled(commands)[2]
@@ -255,7 +255,7 @@ class TestResuming:
     def test_retries_and_losses_are_counted_on(self) -> None:
         before = [stored("a", 1, "r", wait=-5.0), stored("a", 2, "l"), stored("a", 3, "r", wait=-1.0)]
         run, commands = started(policy=Policy(max_retries=2), stored=before)
-        assert commands == [Dispatch(0, 4, suspect=True)]
+        assert commands == [Dispatch(0, 4)]
         assert records(done(run, 0, BROKEN, attempt=4)) == [("a", 4, "f")]
 
     def test_a_retry_that_is_not_due_parks(self) -> None:
