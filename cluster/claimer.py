@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from cluster import failpoints, logs
 from cluster.committer import LeaseGone
-from cluster.errors import GraphInvalid
+from cluster.errors import GraphInvalid, Problem
 from cluster.graph import Graph, load
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
@@ -180,8 +180,9 @@ class Claimer(threading.Thread):
                 except GraphInvalid as error:
                     graph = error
                 self._graphs[workflow.id] = graph
-        found = {each: self._graphs[each] for each in ids}
-        for each in ids:
+        gone = GraphInvalid([Problem("its workflow", "is not in the database any more: submit it again")])
+        found = {each: self._graphs.get(each, gone) for each in ids}
+        for each in self._graphs.keys() & ids:
             self._graphs.move_to_end(each)
         while len(self._graphs) > MAX_GRAPHS:
             self._graphs.popitem(last=False)

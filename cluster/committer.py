@@ -5,7 +5,8 @@ database. While one transaction is under way the next entries pile up, so the ba
 slow, and a lone outcome waits for nothing.
 
 When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
-executions' entries are committed, and the driver hears OutcomeRefused for the one.
+executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
+execution back, no other end of it is written: what was decided before it heard took the outcome for stored.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Committer(threading.Thread):
         self._changed = threading.Condition()
         self._busy = False
         self._ended = threading.Event()
+        self._refused: set[ExecutionRun] = set()  # an outcome of each is not stored, and it has not been given back
 
     def add(self, entries: list[Entry]) -> None:
         """Have these written, after all that was added before."""
@@ -114,12 +116,23 @@ class Committer(threading.Thread):
             return batch
 
     def _commit(self, batch: list[Entry]) -> None:
+        if self._refused:
+            batch = [entry for entry in batch if not self._is_void(entry)]
         try:
             self._write(batch)
         except DataRefused as error:
             self._split(batch, error)
         else:
-            self._notify(CommitDone(batch))
+            self._done(batch)
+
+    def _is_void(self, entry: Entry) -> bool:
+        end = entry.settlement
+        return end is not None and end.status != "queued" and entry.run in self._refused
+
+    def _done(self, batch: list[Entry]) -> None:
+        if self._refused:
+            self._refused.difference_update(entry.run for entry in batch if entry.settlement is not None)
+        self._notify(CommitDone(batch))
 
     def _write(self, batch: list[Entry]) -> None:
         outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
@@ -151,10 +164,11 @@ class Committer(threading.Thread):
                 refused = True
                 self._give_up(entry, error)
             else:
-                self._notify(CommitDone([entry]))
+                self._done([entry])
 
     def _give_up(self, entry: Entry, error: DataRefused) -> None:
         if entry.outcome is not None:
+            self._refused.add(entry.run)
             log.warning("outcome refused", execution=entry.run.id, node=entry.outcome.node_key, reason=error.reason)
             self._notify(Refused(entry.run, entry.outcome, error.reason))
         elif entry.settlement is not None:  # nothing in it but the text of its error

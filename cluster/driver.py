@@ -113,6 +113,7 @@ class Driver:
         self._timers_limit = TIMERS_KEPT
         self._shapes: dict[str, Shape] = {}
         self._last_claim = 0.0
+        self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Collected: self._on_pool,
@@ -147,7 +148,9 @@ class Driver:
             self._listener is not None, put,
         )  # fmt: skip
         housekeeper = Housekeeper(self._store, self.incarnation, options.heartbeat, put, self._claimer.hint)
-        keeper = LeaseKeeper(self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put)
+        keeper = self._keeper = LeaseKeeper(
+            self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
+        )
         threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper]
         if self._listener is not None:
             threads.append(ListenThread(self._listener, self._claimer.hint))
@@ -193,6 +196,8 @@ class Driver:
                 self._handlers[type(event)](event, now)
         except queue.Empty:
             now = time.monotonic()
+        if now >= self._keeper.trusted_until:  # the keeper may still wait for the answer to its last renewal
+            self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
         self._fire_timers(now)
         if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
             self._committer.add(self._entries)
@@ -204,17 +209,22 @@ class Driver:
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for an event, at most: until the next timer of any kind."""
-        times = [now + 1.0, self._pool.wake_at(), self._timers[0][0] if self._timers else None, self._drain_until]
+        timer = self._timers[0][0] if self._timers else None
+        times = [now + 1.0, self._pool.wake_at(), timer, self._drain_until, self._ask_at]
         return max(0.0, min(each for each in times if each is not None) - now)
 
     def _ask_for_more(self, now: float) -> None:
+        self._ask_at = None
         room = self._options.concurrency - len(self._runs)
         if room <= 0 or self._drain_until is not None or self._pool.waiting > self._pool.capacity:
             return
         # A busy driver with little room waits a moment for more of it: one claim per 100 executions, not per one.
         worth_it = room * 2 >= min(self._options.claim_batch, self._options.concurrency)
-        if worth_it or now - self._last_claim > CLAIM_GAP:
+        at = self._last_claim + CLAIM_GAP
+        if worth_it or now >= at:
             self._claimer.ask(room)
+        else:
+            self._ask_at = at
 
     def _fire_timers(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
@@ -242,7 +252,7 @@ class Driver:
         text = error_text("graph_invalid", str(error.problems[0]))
         run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
         run.closed = True
-        self._entries.append(Entry(run, settlement=Settlement(run.id, "failed", None, text)))
+        self._entries.append(Entry(run, settlement=Settlement(run.id, "failed", None, text, run.claim.claim_count)))
 
     def _on_pool(self, event: Any, now: float) -> None:
         news = self._pool.handle(event)
@@ -304,11 +314,13 @@ class Driver:
             log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
             run.closed = True
             text = error_text("internal", f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
-            commands = [Abandon(), Settle(Settlement(run.id, "failed", None, text))]
+            commands = [Abandon(), Settle(Settlement(run.id, "failed", None, text, run.claim.claim_count))]
         for command in commands:
             if type(command) is Dispatch:
                 self._dispatch(run, command, now)
             elif type(command) is Record:
+                if command.outcome.kind == "s" and self._drain_until is not None:
+                    continue  # it will not be dispatched, and one that has started is never started again
                 self._entries.append(Entry(run, command.outcome, command.then))
             elif type(command) is Settle:
                 self._entries.append(Entry(run, settlement=command.settlement))

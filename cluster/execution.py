@@ -172,10 +172,14 @@ class ExecutionRun:
         lost = [node for node, state in enumerate(self.plan.state) if state == FAILED and not self.plan.catches(node)]
         if lost:
             return [self._settle("failed", error=self._stored_error(stored, lost[0]))]
+        ready = self.plan.ready()  # now: what a failure below makes ready must wait for its commit
         for node in self._in_doubt:
-            if self.plan.state[node] == READY:
+            if self.plan.state[node] == READY and node not in self.due:
                 commands += self._fail_lost(node, 1, "its driver stopped", None, now)
-        return commands if self.closed else self._rest(commands + self._launch(self.plan.ready(), now), now)
+                if self.closed:
+                    return commands
+        ready = [node for node in ready if self.plan.state[node] == READY]
+        return self._rest(commands + self._launch(ready, now), now)
 
     def _fold(self, stored: StoredOutcome, now: float) -> None:
         """Take in one checkpoint. Those of a node come in the order of their attempts, so the last one decides."""
@@ -309,12 +313,14 @@ class ExecutionRun:
             return [*commands, self._settle("completed")]
         wake = min(self.due.values())
         if self._deadline is not None:
+            if self._deadline <= now:  # parked, it would be back at once, again and again
+                return [*commands, *self._due(None, now)]
             wake = min(wake, self._deadline)
         return [*commands, self._settle("waiting", wake_in=max(0.0, wake - now))]
 
     def _settle(self, status: str, wake_in: float | None = None, error: str | None = None) -> Settle:
         self.closed = True
-        return Settle(Settlement(self.id, status, wake_in, error))
+        return Settle(Settlement(self.id, status, wake_in, error, self.claim.claim_count))
 
     def _refused(self, event: OutcomeRefused) -> list[Command]:
         """Record the refusal as the node's failure and give the execution back: the plan has gone on as if the outcome

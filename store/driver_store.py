@@ -27,9 +27,12 @@ _OUTCOMES: _Columns = (
     ("execution_ids", texts), ("node_keys", texts), ("attempts", numbers), ("kinds", texts), ("branches", texts),
     ("outcomes", texts), ("waits", numbers), ("runners", numbers), ("durations", numbers),
 )  # fmt: skip
-_SETTLEMENTS: _Columns = (("settle_ids", texts), ("statuses", texts), ("wake_in", numbers), ("errors", texts))
+_SETTLEMENTS: _Columns = (
+    ("settle_ids", texts), ("statuses", texts), ("wake_in", numbers), ("errors", texts), ("claims", numbers),
+)  # fmt: skip
 
 UNIQUE_VIOLATION = "23505"
+READ_ONLY = "25006"
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
 
 
@@ -39,7 +42,7 @@ class DriverStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._held: set[str] = set()  # what claim() has given and commit() has not settled
+        self._held: dict[str, int] = {}  # what claim() has given and commit() has not settled -> its claim_count
         self._unsure_until = 0.0
 
     def register(self, incarnation: str, ttl: float, info: Mapping[str, Any]) -> None:
@@ -78,7 +81,7 @@ class DriverStore:
     def _hold(self, claims: Iterable[Claimed]) -> list[Claimed]:
         found = list(claims)
         with self._lock:
-            self._held.update(each.id for each in found)
+            self._held.update((each.id, each.claim_count) for each in found)
         return found
 
     def load_checkpoints(self, ids: Sequence[str]) -> list[StoredOutcome]:
@@ -102,7 +105,9 @@ class DriverStore:
             ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
         _check_fence(fenced, incarnation)
         with self._lock:
-            self._held.difference_update([each.execution_id for each in settlements])
+            for each in settlements:
+                if each.claim in (None, self._held.get(each.execution_id)):  # else it has been claimed anew already
+                    self._held.pop(each.execution_id, None)
         return frozenset(settled or ())
 
     def wake_due(self, limit: int) -> tuple[int, float | None]:
@@ -142,8 +147,8 @@ class DriverStore:
                 with bare.cursor() as cursor:
                     cursor.execute(QUERIES[name], given)
                     return cursor.fetchall() if cursor.description else []
-            except psycopg2.Error:
-                if bare.closed:
+            except psycopg2.Error as error:
+                if bare.closed or error.pgcode == READ_ONLY:  # it leads to a standby, and would for ever
                     found.invalidate()
                     # What ended this connection (a restart, a fail-over) has most likely ended the pool's others too.
                     self._engine.dispose()

@@ -94,12 +94,16 @@ class Outcome(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What becomes of an execution that its driver gives back. wake_in: seconds, for waiting. error: JSON text."""
+    """What becomes of an execution that its driver gives back. wake_in: seconds, for waiting. error: JSON text.
+
+    claim: the claim_count of the claim that ends with it; None: whichever.
+    """
 
     execution_id: str
     status: str
     wake_in: float | None
     error: str | None
+    claim: int | None = None
 
 
 class StoredWorkflow(NamedTuple):

@@ -3,4 +3,4 @@
 SELECT fenced, settled::text[] FROM dray.commit_if_fenced(%(driver)s::uuid, %(again)s,
     %(execution_ids)s::uuid[], %(node_keys)s::text[], %(attempts)s::smallint[], %(kinds)s::text[], %(branches)s::text[], %(outcomes)s::jsonb[],
     %(waits)s::float8[], %(runners)s::integer[], %(durations)s::integer[],
-    %(settle_ids)s::uuid[], %(statuses)s::text[], %(wake_in)s::float8[], %(errors)s::jsonb[]);
+    %(settle_ids)s::uuid[], %(statuses)s::text[], %(wake_in)s::float8[], %(errors)s::jsonb[], %(claims)s::integer[]);

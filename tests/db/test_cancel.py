@@ -95,7 +95,8 @@ def test_a_claim_skips_what_is_being_cancelled(store: DriverStore, client: Clien
 
 
 @pytest.mark.parametrize(
-    ("asked", "becomes"), [("completed", "completed"), ("failed", "failed"), ("waiting", "cancelled"), ("queued", "cancelled")]
+    ("asked", "becomes"),
+    [("completed", "completed"), ("failed", "failed"), ("waiting", "cancelled"), ("queued", "cancelled")],
 )
 def test_a_settlement_that_waited_for_a_cancel(
     store: DriverStore, client: Client, sql: Sql, database: str, asked: str, becomes: str

@@ -14,7 +14,7 @@ from store.client import Client
 from store.driver_store import DriverStore
 from store.errors import Unavailable
 from store.queries import QUERIES
-from tests.db.helpers import QUEUES, commit, end, expire, outcome, register, status, submitted, transaction
+from tests.db.helpers import QUEUES, claimed, commit, end, expire, outcome, register, status, submitted, transaction
 from tests.pg import Sql
 
 CLAIM = QUERIES["claim_if_fenced"]
@@ -214,6 +214,20 @@ def test_what_was_settled_and_claimed_again_is_not_taken_for_unheard(engine: Eng
     store.commit(incarnation, [], [end(execution, "queued")])
     assert [each.claim_count for each in store.claim(incarnation, QUEUES, 9)] == [2]
     assert store.claim(incarnation, QUEUES, 9) == []
+
+
+def test_a_commit_repeated_after_a_lost_answer_leaves_a_new_claim_of_its_incarnation_alone(
+    store: DriverStore, client: Client, sql: Sql
+) -> None:
+    incarnation, (first,) = claimed(store, client)
+    park = end(first.id, "waiting", 0.0)._replace(claim=first.claim_count)
+    assert store.commit(incarnation, [outcome(first.id, kind="r", wait=0.0)], [park]) == {first.id}
+    assert store.wake_due(9)[0] == 1
+    (second,) = store.claim(incarnation, QUEUES, 9)
+    assert store.commit(incarnation, [outcome(first.id, kind="r", wait=0.0)], [park]) == frozenset()
+    assert status(sql, first.id) == "running"
+    assert store._unheard(incarnation, 9) == [], "it is held"
+    assert store.commit(incarnation, [], [end(first.id)._replace(claim=second.claim_count)]) == {first.id}
 
 
 def test_an_execution_that_came_back_from_a_reap_is_claimed_once_more(

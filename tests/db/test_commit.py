@@ -138,10 +138,11 @@ def test_so_does_any_other_value_that_its_column_cannot_hold(
     assert status(sql, claim.id) == "running"
 
 
-def test_an_unknown_status_is_refused(store: DriverStore, client: Client, sql: Sql) -> None:
+@pytest.mark.parametrize("unknown", ["done", "running", "paused", None])
+def test_a_status_that_ends_no_claim_is_refused(store: DriverStore, client: Client, sql: Sql, unknown: Any) -> None:
     incarnation, (claim,) = claimed(store, client)
     with pytest.raises(DataRefused):
-        store.commit(incarnation, [outcome(claim.id)], [end(claim.id, "done")])
+        store.commit(incarnation, [outcome(claim.id)], [end(claim.id, unknown)])
     assert count(sql) == 0
 
 

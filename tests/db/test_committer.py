@@ -91,6 +91,17 @@ def test_the_other_outcomes_of_the_same_execution_are_stored(bench: Bench, clien
     assert client.get(run.id).status == "running"
 
 
+def test_an_end_that_was_decided_before_a_refusal_was_heard_is_not_stored(bench: Bench, client: Client) -> None:
+    run = bench.runs[0]
+    bench.events_of([bench.outcome(run, BAD, "a")])
+    bench.committer.add([bench.outcome(run, GOOD, "b"), bench.end(run)])  # of a branch beside it
+    bench.events_of([bench.outcome(bench.runs[1], GOOD), bench.end(bench.runs[1])])
+    assert client.get(run.id).status == "running"
+    failure = bench.outcome(run, GOOD, "a")
+    bench.events_of([failure, Entry(run, settlement=Settlement(run.id, "queued", None, None))])
+    assert client.get(run.id).status == "queued"
+
+
 def test_an_error_text_that_the_database_refuses_is_replaced(bench: Bench, client: Client) -> None:
     run = bench.runs[0]
     bench.events_of([Entry(run, settlement=Settlement(run.id, "failed", None, BAD))])

@@ -13,7 +13,7 @@ from store.connection import connect
 from store.driver_store import DriverStore
 from store.errors import Unavailable
 from store.listener import Listener
-from tests.db.helpers import QUEUES, Running, claimed, end, outcome, register, submitted, transaction
+from tests.db.helpers import QUEUES, Running, claimed, commit, end, outcome, register, submitted, transaction
 from tests.pg import Sql
 
 TERMINATE = "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE application_name = %(name)s"
@@ -52,6 +52,19 @@ def test_the_first_error_replaces_all_dead_connections_of_the_pool(other: Engine
         register(victim)
     for _ in range(4):
         register(victim)
+
+
+@pytest.mark.usefixtures("own_database")
+def test_connections_to_a_server_that_became_read_only_are_replaced(other: Engine, sql: Sql, database: str) -> None:
+    victim = DriverStore(other)
+    ((name,),) = sql("SELECT current_database()")
+    sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    with pytest.raises(Unavailable):
+        register(victim)
+    with transaction(database) as admin:
+        admin.execute(f"SET TRANSACTION READ WRITE; ALTER DATABASE {name} RESET default_transaction_read_only")
+        commit(admin)
+    register(victim)
 
 
 def test_a_connection_that_dies_in_the_middle_of_a_commit_leaves_nothing(

@@ -173,6 +173,7 @@ def test_a_commit_reads_what_it_settles(big: Big) -> None:
     columns = {"execution_ids": ids, "node_keys": ["b"] * HELD, "attempts": [1] * HELD, "kinds": ["c"] * HELD}
     columns |= {"branches": [None] * HELD, "outcomes": ["1"] * HELD, "waits": [None] * HELD, "runners": [None] * HELD}
     settle = {"settle_ids": ids, "statuses": ["completed"] * HELD, "wake_in": [None] * HELD, "errors": [None] * HELD}
+    settle |= {"claims": [None] * HELD}
     for again in (False, True):
         given = {"driver": big.driver, "again": again, "durations": [None] * HELD, **columns, **settle}
         scans, rows = big.read(QUERIES["commit_if_fenced"], **given)

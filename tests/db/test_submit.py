@@ -170,6 +170,13 @@ def test_what_cannot_be_stored_is_refused_and_leaves_nothing(client: Client, sql
     assert counts(sql) == NOTHING
 
 
+def test_an_endless_run_at_is_refused(sql: Sql) -> None:
+    for endless in ("infinity", "-infinity"):
+        with pytest.raises(DataRefused, match=rf"run_at is {endless} \(give a time"):
+            sql("SELECT dray.submit('w', run_at => %(at)s)", at=endless)
+    assert counts(sql) == NOTHING
+
+
 def test_an_unknown_workflow_is_said_with_what_to_do(client: Client, sql: Sql) -> None:
     for call in (lambda: client.submit("nope", idempotency_key="k"), lambda: client.submit_many("nope", [1])):
         with pytest.raises(WorkflowNotFound, match="nope"):

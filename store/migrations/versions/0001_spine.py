@@ -11,5 +11,6 @@ down_revision = None
 
 
 def upgrade() -> None:
-    statements = (Path(__file__).parents[1] / "0001_spine.sql").read_text(encoding="utf-8")
-    op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %
+    for name in ("0001_spine.sql", "0001_spine_drivers.sql"):
+        statements = (Path(__file__).parents[1] / name).read_text(encoding="utf-8")
+        op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %

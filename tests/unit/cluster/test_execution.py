@@ -240,6 +240,12 @@ class TestWaiting:
         run, _ = started(compiled([node("a")], [], timeout=30))
         assert settled(done(run, 0, self.WAIT)) == ("waiting", 30.0, None)
 
+    def test_one_that_woke_for_its_time_out_fails_and_does_not_park_again(self) -> None:
+        found = compiled([node("a")], [], timeout=30)
+        _, commands = started(found, stored=[stored("a", 1, "w", wait=3600.0)], claim_count=2, age=30.0)
+        assert settled(commands)[0] == "failed"
+        assert settled(commands)[2]["type"] == "timeout"
+
 
 class TestResuming:
     def test_goes_on_behind_what_is_stored(self) -> None:
@@ -292,6 +298,17 @@ class TestAtMostOnce:
         _, commands = started(self.GRAPH, stored=[stored("a", 0, "s", None)])
         assert records(commands) == [("a", 1, "f")]
         assert settled(commands)[2]["type"] == "runner_lost"
+
+    def test_what_takes_over_when_its_driver_was_lost_waits_for_the_commit(self) -> None:
+        found = compiled([{**node("a"), "at_most_once": True}, node("b")], [edge("a", "b", "failed")])
+        run, commands = started(found, stored=[stored("a", 0, "s", None)])
+        assert commands == [Record(commands[0].outcome, [1])]
+        assert run.handle(Committed([1]), NOW) == [Dispatch(1, 1)]
+
+    def test_one_that_waits_is_not_in_doubt(self) -> None:
+        _, commands = started(self.GRAPH, stored=[stored("a", 0, "s", None), stored("a", 1, "w", wait=9.0)])
+        assert records(commands) == []
+        assert settled(commands) == ("waiting", 9.0, None)
 
     def test_a_failure_is_not_retried(self) -> None:
         run, _ = started(self.GRAPH)

@@ -1,0 +1,135 @@
+"""The driver in this process, on a real database, with runners in threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from actors.local_pool import local_runners
+from actors.pool import Pool, Shape
+from actors.registry import load_handlers
+from cluster.driver import Driver, DriverOptions
+from cluster.execution import Policy
+from cluster.graph import canonical
+from store.client import Client
+from store.driver_store import DriverStore
+from store.errors import LeaseLost
+from tests.chaos.effects import EFFECTS
+from tests.pg import Sql
+
+HANDLERS = load_handlers(["tests.chaos.effects"])
+
+
+@contextmanager
+def driving(store: DriverStore, **options: Any) -> Iterator[tuple[Driver, Callable[[], BaseException | None]]]:
+    """A driver that runs, and a function that waits for its end and gives what it raised."""
+    shape = Shape()
+    given = DriverOptions(("default",), 4, 4, 0.05, 15.0, 5.0, 20.0, shape, Policy())._replace(**options)
+    raised: list[BaseException] = []
+
+    def make_pool(notify: Callable[[Any], None]) -> Pool:
+        return Pool(local_runners(8, 1 << 20), notify, default=shape, size=1, slots=8)
+
+    driver = Driver(str(uuid.uuid4()), store, make_pool, None, given, {"pid": 1, "host": "here"})
+
+    def run() -> None:
+        try:
+            driver.run()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def ended() -> BaseException | None:
+        thread.join(30)
+        assert not thread.is_alive(), "it still drives"
+        return raised[0] if raised else None
+
+    try:
+        yield driver, ended
+    finally:
+        driver.drain()
+        ended()
+
+
+def until(what: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def _effects(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EFFECTS, str(tmp_path / "effects.jsonl"))
+
+
+def effect(node_id: str, seconds: float, **rest: Any) -> dict[str, Any]:
+    return {"id": node_id, "type": "effect", "config": {"seconds": seconds}, **rest}
+
+
+def test_a_drain_starts_no_node_that_may_run_at_most_once(store: DriverStore, client: Client) -> None:
+    nodes = [effect("a", 0.5), effect("b", 0.0, at_most_once=True)]
+    client.apply_workflow("w", canonical({"nodes": nodes, "edges": [{"from": "a", "to": "b"}]}, HANDLERS))
+    execution = client.submit("w")
+    with driving(store) as (driver, ended):
+        until(lambda: client.get(execution).status == "running")
+        driver.drain()
+        assert ended() is None
+    assert [(each.node_key, each.kind) for each in client.attempts(execution)] == [("a", "completed")]
+    with driving(store):
+        assert client.wait(execution, 20).status == "completed"
+
+
+def test_a_driver_with_little_room_looks_for_work_again_soon(store: DriverStore, client: Client) -> None:
+    for name, seconds in (("long", 3.0), ("short", 0.0)):
+        client.apply_workflow(name, canonical({"nodes": [effect("a", seconds)], "edges": []}, HANDLERS))
+    long = client.submit_many("long", [{}] * 3, priority=9)
+    with driving(store):
+        until(lambda: all(client.get(each).status == "running" for each in long))
+        began = time.monotonic()
+        short = client.submit_many("short", [{}] * 10)
+        for each in short:
+            client.wait(each, 20)
+        assert time.monotonic() - began < 2.0, "all of them beside the long ones"
+
+
+def test_an_execution_without_its_workflow_fails_alone(store: DriverStore, client: Client, sql: Sql) -> None:
+    for name in ("lost", "kept"):
+        client.apply_workflow(name, canonical({"nodes": [effect("a", 0.0)], "edges": []}, HANDLERS))
+    lost, kept = client.submit("lost"), client.submit("kept")
+    sql("UPDATE dray.execution SET workflow_id = 999 WHERE id = %(id)s::uuid", id=lost)
+    with driving(store):
+        assert client.wait(kept, 20).status == "completed"
+        until(
+            lambda: sql("SELECT error ->> 'type' FROM dray.execution WHERE status = 'failed'") == [("graph_invalid",)]
+        )
+
+
+class Hangs(DriverStore):
+    """After the registration nothing is answered before `answer` is set."""
+
+    answer = threading.Event()
+
+    def _ask(self, name: str, given: Mapping[str, Any]) -> list[Any]:
+        if name != "register_driver":
+            self.answer.wait(20)
+        return super()._ask(name, given)
+
+
+def test_a_renewal_without_an_answer_does_not_keep_the_driver_going(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Hangs(engine)
+    with driving(store, lease_ttl=1.5, heartbeat=0.5) as (_, ended):
+        until(lambda: "the lease is lost" in caplog.text, 6.0)
+        store.answer.set()
+        assert isinstance(ended(), LeaseLost)
