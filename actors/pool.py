@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from actors.messages import NodeResult, NodeSpec, NodeTask
@@ -45,6 +45,7 @@ __all__ = [
 ]  # fmt: skip
 
 RETIRE = 300.0  # seconds
+PURGE = 100  # cancelled nodes that a line may hold before it is looked through
 IDLE = 60.0  # seconds after which a runner of a shape other than the default is ended
 ASK_IDLE = 0.02  # seconds that a runner without nodes is left alone
 SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
@@ -91,6 +92,11 @@ class Pool:
         return len(self._waiting)
 
     @property
+    def backlog(self) -> int:
+        """Of these, the ones for the default shape: others may wait for what the cluster does not have."""
+        return len(self._lines[self._default].waiting)
+
+    @property
     def in_flight(self) -> int:
         """Nodes that runners have, and that somebody waits for."""
         return len(self._running)
@@ -108,8 +114,6 @@ class Pool:
 
     def add(self, spec: NodeSpec, task: NodeTask, shape: Shape) -> None:
         """Put a node into the line of its shape."""
-        if self._stopping:
-            return
         line = self._lines.get(shape)
         if line is None:
             line = self._lines[shape] = Line(shape, 1 if shape.solo else self._slots, 0)
@@ -149,7 +153,11 @@ class Pool:
         """Nobody waits for these any more. Those that run are asked to stop; what they give is dropped."""
         told: dict[int, list[int]] = {}
         for number in ids:
-            if self._waiting.pop(number, None) is None and (member := self._running.pop(number, None)) is not None:
+            if (line := self._waiting.pop(number, None)) is not None:
+                line.cancelled += 1
+                if line.cancelled > PURGE and line.cancelled * 2 > len(line.waiting):
+                    line.purge(self._waiting)
+            elif (member := self._running.pop(number, None)) is not None:
                 told.setdefault(member.number, []).append(number)
         for runner, numbers in told.items():
             self._members[runner].handle.cancel(numbers)
@@ -222,12 +230,12 @@ class Pool:
 
     # Ending
 
-    def drain(self) -> None:
-        """Give out no more and replace nobody; what runs may end."""
+    def drain(self, keep: Collection[int] = ()) -> None:
+        """Replace nobody, and forget what waits but for these; what runs may end."""
         self._stopping = True
-        self._waiting.clear()
+        self._waiting = {number: line for number, line in self._waiting.items() if number in keep}
         for line in self._lines.values():
-            line.waiting.clear()
+            line.purge(self._waiting)
             line.wanted = 0
 
     def stop(self) -> None:
@@ -301,7 +309,8 @@ class Pool:
         given: dict[Member, None] = {}
         while free and line.waiting:
             spec, task = line.waiting.popleft()
-            if self._waiting.pop(task.id, None) is None:  # cancelled
+            if self._waiting.pop(task.id, None) is None:
+                line.cancelled -= 1
                 continue
             load, number = free[0]
             member = line.members[number]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from actors.messages import NodeSpec, NodeTask
 from actors.pool_events import RunnerHandle, Shape
@@ -47,21 +47,27 @@ class Member:
 class Line:
     """The nodes that wait for one shape, and its runners.
 
-    slots: nodes in one runner at once. wanted: how many runners. waiting: also those cancelled meanwhile.
+    slots: nodes in one runner at once. wanted: how many runners. waiting: also those cancelled meanwhile, `cancelled`.
     strikes: young deaths in a row. pause_until: no runner is started before.
     """
 
-    __slots__ = ("_struck", "members", "pause_until", "shape", "slots", "strikes", "waiting", "wanted")
+    __slots__ = ("_struck", "cancelled", "members", "pause_until", "shape", "slots", "strikes", "waiting", "wanted")
 
     def __init__(self, shape: Shape, slots: int, wanted: int) -> None:
         self.shape = shape
         self.slots = slots
         self.wanted = wanted
         self.waiting: deque[tuple[NodeSpec, NodeTask]] = deque()
+        self.cancelled = 0
         self.members: dict[int, Member] = {}
         self.strikes = 0
         self._struck = 0  # number of the newest runner at the last strike
         self.pause_until = 0.0
+
+    def purge(self, wanted: Container[int]) -> None:
+        """Forget those that nobody waits for. wanted: ids of the others."""
+        self.waiting = deque(each for each in self.waiting if each[1].id in wanted)
+        self.cancelled = 0
 
     @property
     def missing(self) -> int:

@@ -4,6 +4,8 @@ The driver hands over entries in the order of its decisions and gets each back a
 database. While one transaction is under way the next entries pile up, so the batch is as large as the database is
 slow, and a lone outcome waits for nothing.
 
+An execution whose row somebody else keeps locked does not hold up the others: its end is left out, and tried again.
+
 When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
 executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
 execution back, no other end of it is written: what was decided before it heard took the outcome for stored.
@@ -25,6 +27,7 @@ from store.records import Outcome, Settlement
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
 MAX_ENTRIES = 5_000
 MAX_BYTES = 8 << 20
+TRY_AGAIN = 0.1  # seconds until the end of an execution is written again whose row was locked
 
 log = logs.get("committer")
 
@@ -63,6 +66,7 @@ class Committer(threading.Thread):
         self._incarnation = incarnation
         self._notify = notify
         self._given: list[Entry] = []
+        self._locked: list[Entry] = []  # ends of executions whose row somebody else had locked: to be tried again
         self._changed = threading.Condition()
         self._busy = False
         self._ended = threading.Event()
@@ -78,7 +82,7 @@ class Committer(threading.Thread):
     def idle(self) -> bool:
         """Whether all that was added has been written and reported."""
         with self._changed:
-            return not self._given and not self._busy
+            return not (self._given or self._locked or self._busy)
 
     def stop(self) -> None:
         """End the thread; what is not written yet is dropped."""
@@ -103,9 +107,11 @@ class Committer(threading.Thread):
     def _take(self) -> list[Entry]:
         with self._changed:
             while not self._given and not self._ended.is_set():
-                self._changed.wait()
+                if not self._changed.wait(TRY_AGAIN if self._locked else None):
+                    break
             if self._ended.is_set():
                 return []
+            self._given, self._locked = self._locked + self._given, []
             self._busy = True
             size = count = 0
             for count, entry in enumerate(self._given, 1):
@@ -122,8 +128,6 @@ class Committer(threading.Thread):
             self._write(batch)
         except DataRefused as error:
             self._split(batch, error)
-        else:
-            self._done(batch)
 
     def _is_void(self, entry: Entry) -> bool:
         end = entry.settlement
@@ -132,14 +136,29 @@ class Committer(threading.Thread):
     def _done(self, batch: list[Entry]) -> None:
         if self._refused:
             self._refused.difference_update(entry.run for entry in batch if entry.settlement is not None)
-        self._notify(CommitDone(batch))
+        if batch:
+            self._notify(CommitDone(batch))
 
     def _write(self, batch: list[Entry]) -> None:
         outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
         settlements = [entry.settlement for entry in batch if entry.settlement is not None]
         failpoints.hit("before_commit")
-        patiently("commit", lambda: self._store.commit(self._incarnation, outcomes, settlements), self._ended)
+        store, incarnation = self._store, self._incarnation
+        settled = patiently("commit", lambda: store.commit(incarnation, outcomes, settlements), self._ended)
         failpoints.hit("after_commit")
+        left_out = [each.execution_id for each in settlements if each.execution_id not in settled]
+        if left_out:  # they are not ours any more, or locked by somebody who takes his time
+            held = patiently("commit", lambda: store.held(incarnation, left_out), self._ended)
+            locked = [
+                entry
+                for entry in batch
+                if (end := entry.settlement) is not None
+                and end.execution_id in held
+                and end.claim in (None, held[end.execution_id])
+            ]
+            self._locked += locked
+            batch = [entry for entry in batch if entry not in locked]
+        self._done(batch)
 
     def _split(self, batch: list[Entry], error: DataRefused) -> None:
         executions = list(dict.fromkeys(entry.run.id for entry in batch))
@@ -163,8 +182,6 @@ class Committer(threading.Thread):
             except DataRefused as error:
                 refused = True
                 self._give_up(entry, error)
-            else:
-                self._done([entry])
 
     def _give_up(self, entry: Entry, error: DataRefused) -> None:
         if entry.outcome is not None:

@@ -21,7 +21,7 @@ import heapq
 import itertools
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from actors.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
@@ -32,6 +32,7 @@ from cluster.clerk import Clerk, RunnerEntered
 from cluster.commands import (
     Abandon,
     Begin,
+    Command,
     Committed,
     ControlChanged,
     Dispatch,
@@ -196,7 +197,9 @@ class Driver:
                 self._handlers[type(event)](event, now)
         except queue.Empty:
             now = time.monotonic()
-        if now >= self._keeper.trusted_until:  # the keeper may still wait for the answer to its last renewal
+        if (
+            time.monotonic() >= self._keeper.trusted_until
+        ):  # the keeper may still wait for the answer to its last renewal
             self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
         self._fire_timers(now)
         if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
@@ -216,7 +219,7 @@ class Driver:
     def _ask_for_more(self, now: float) -> None:
         self._ask_at = None
         room = self._options.concurrency - len(self._runs)
-        if room <= 0 or self._drain_until is not None or self._pool.waiting > self._pool.capacity:
+        if room <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
             return
         # A busy driver with little room waits a moment for more of it: one claim per 100 executions, not per one.
         worth_it = room * 2 >= min(self._options.claim_batch, self._options.concurrency)
@@ -296,10 +299,10 @@ class Driver:
     def _on_drain(self, event: Drain, now: float) -> None:
         if self._drain_until is None:
             self._drain_until = now + self._options.drain_timeout
-            self._pool.drain()
-            log.info(
-                "draining", executions=len(self._runs), nodes=len(self._tasks), seconds=self._options.drain_timeout
-            )
+            # A node that may run once at most and has started must run now: the next driver would fail it.
+            once = [each for each, (run, node, _) in self._tasks.items() if run.graph.nodes[node].at_most_once]
+            self._pool.drain(set(once))
+            log.info("draining", executions=len(self._runs), nodes=len(self._tasks))
 
     def _on_lease_gone(self, event: LeaseGone, now: float) -> None:
         log.error("the lease is lost", incarnation=self.incarnation, reason=event.reason, executions=len(self._runs))
@@ -309,12 +312,16 @@ class Driver:
 
     def _handle(self, run: ExecutionRun, event: Event, now: float) -> None:
         try:
-            commands = run.handle(event, now)
+            self._carry_out(run, run.handle(event, now), now)
         except Exception as error:  # a bug of ours: this execution fails, the others go on
             log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
             run.closed = True
+            self._entries = [entry for entry in self._entries if entry.run is not run]
             text = error_text("internal", f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
-            commands = [Abandon(), Settle(Settlement(run.id, "failed", None, text, run.claim.claim_count))]
+            end = Settlement(run.id, "failed", None, text, run.claim.claim_count)
+            self._carry_out(run, [Abandon(), Settle(end)], now)
+
+    def _carry_out(self, run: ExecutionRun, commands: Iterable[Command], now: float) -> None:
         for command in commands:
             if type(command) is Dispatch:
                 self._dispatch(run, command, now)
@@ -331,7 +338,7 @@ class Driver:
                 self._abandon(run)
 
     def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
-        if self._drain_until is not None:
+        if self._drain_until is not None and not run.graph.nodes[command.node].at_most_once:
             return  # the next driver will
         number = next(self._numbers)
         self._tasks[number] = (run, command.node, command.attempt)
@@ -381,4 +388,10 @@ class Driver:
         if time.monotonic() >= self._drain_until:
             log.warning("drain timeout: giving back what still runs", nodes=len(self._tasks))
             return True
-        return not self._pool.in_flight and not self._entries and self._committer.idle and self._inbox.empty()
+        return (
+            not self._pool.in_flight
+            and not self._pool.waiting
+            and not self._entries
+            and self._committer.idle
+            and self._inbox.empty()
+        )

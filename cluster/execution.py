@@ -320,6 +320,8 @@ class ExecutionRun:
 
     def _settle(self, status: str, wake_in: float | None = None, error: str | None = None) -> Settle:
         self.closed = True
+        self.input = ""  # a timer may keep this object until long after
+        self._outputs.clear()
         return Settle(Settlement(self.id, status, wake_in, error, self.claim.claim_count))
 
     def _refused(self, event: OutcomeRefused) -> list[Command]:

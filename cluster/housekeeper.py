@@ -68,6 +68,8 @@ class Housekeeper(threading.Thread):
                 return
             except StoreError as error:
                 log.warning("housekeeping failed", reason=str(error))
+            except Exception:  # a bug of ours; without this thread no timer and no cancel would work
+                log.exception("housekeeping failed")
 
     def _turn(self) -> float:
         """Seconds until the next turn."""
@@ -82,7 +84,7 @@ class Housekeeper(threading.Thread):
         return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
 
     def _reap(self) -> None:
-        for dead in patiently("reap", self._store.reap, self._ended):
+        for dead in self._store.reap():  # not patiently: an execution that somebody keeps locked is for the next turn
             log.warning(
                 "reaped a driver whose lease ran out",
                 incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued,

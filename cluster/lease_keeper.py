@@ -65,6 +65,10 @@ class LeaseKeeper(threading.Thread):
             except StoreError as error:
                 self._end(str(error))
                 return
+            except Exception as error:  # a bug of ours; the driver must not go on without its lease keeper
+                log.exception("the lease keeper failed")
+                self._end(f"the lease keeper failed: {type(error).__name__}")
+                return
 
     def _end(self, reason: str) -> None:
         if not self._ended.is_set():

@@ -110,6 +110,10 @@ class DriverStore:
                     self._held.pop(each.execution_id, None)
         return frozenset(settled or ())
 
+    def held(self, incarnation: str, ids: Sequence[str]) -> dict[str, int]:
+        """Those of these executions that are ours, with the claim_count."""
+        return dict(self._ask("held_claims", {"driver": incarnation, "ids": list(ids)}))
+
     def wake_due(self, limit: int) -> tuple[int, float | None]:
         """Queue at most `limit` executions whose timer is due. Gives how many, and the seconds until the next timer."""
         ((woken, following),) = self._ask("wake_due", {"limit": limit})

@@ -57,6 +57,7 @@ RETURNS TABLE (fenced boolean, settled uuid[])
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan
 SET enable_bitmapscan = off SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
+DECLARE held uuid[];
 BEGIN
     PERFORM 1 FROM dray.driver d WHERE d.id = incarnation AND d.lease_until > clock_timestamp() FOR KEY SHARE;
     fenced := FOUND;
@@ -73,8 +74,9 @@ BEGIN
     -- lost answer meets rows of its own; it fails on the primary key, and is sent again with again = true to leave those out.
     WHERE NOT again OR (SELECT c.kind FROM dray.checkpoint c
         WHERE c.execution_id = o.execution_id AND c.node_key = o.node_key AND c.attempt = o.attempt) IS NULL;
-    -- In id order: two commits, a reaper and a bulk cancel can then wait for each other but never in a circle.
-    PERFORM 1 FROM dray.execution e WHERE e.id = ANY (settle_ids) AND (e.owner = incarnation) IS TRUE ORDER BY e.id FOR NO KEY UPDATE;
+    -- A row that somebody keeps locked (a transaction that called cancel or signal and is still open) is left out, and sent again by the
+    -- driver: all its other executions must not wait for that one.
+    held := ARRAY(SELECT e.id FROM dray.execution e WHERE e.id = ANY (settle_ids) AND (e.owner = incarnation) IS TRUE FOR NO KEY UPDATE SKIP LOCKED);
     WITH ended AS (
         UPDATE dray.execution e SET
             owner = NULL,
@@ -86,7 +88,7 @@ BEGIN
             wake_at = CASE WHEN s.status = 'waiting' AND e.control IS DISTINCT FROM 'cancel' AND NOT e.wake THEN clock_timestamp() + s.wake_in * interval '1 second' END,
             error = s.error
         FROM unnest(settle_ids, statuses, wake_in, errors, claims) AS s (id, status, wake_in, error, claim)
-        WHERE e.id = s.id AND e.id = ANY (settle_ids) AND (e.owner = incarnation) IS TRUE AND e.claim_count = coalesce(s.claim, e.claim_count)
+        WHERE e.id = s.id AND e.id = ANY (held) AND e.claim_count = coalesce(s.claim, e.claim_count)
         RETURNING e.id
     )
     SELECT array_agg(ended.id) INTO settled FROM ended;
@@ -96,10 +98,11 @@ END $$;
 -- running -> queued (or cancelled, where that was asked for), for every incarnation whose lease ran out; its row goes, so it can never write again.
 -- A function because each of its statements must see what committed before the row lock was granted: in one statement the update would
 -- use a snapshot from before the lock, and miss what the dying driver claimed in between. A locked row is left to the next turn.
+-- An execution that somebody keeps locked is waited for, but not for long: the next turn tries again.
 -- Afterwards the same for incarnations that have no row (somebody deleted it, or the server's default isolation is not READ COMMITTED, so
 -- that a claim was missed as said above): nobody else would ever look at what they held. One index entry is read for each owner.
 CREATE FUNCTION dray.reap() RETURNS TABLE (driver uuid, host text, pid integer, requeued integer) LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '2s' AS $$
 DECLARE total integer := 0;
 BEGIN
     FOR reap.driver, reap.host, reap.pid IN
@@ -157,7 +160,7 @@ BEGIN
 END $$;
 
 -- The planned end of an incarnation: gives everything back without counting a crash. NULL: it had been reaped already.
-CREATE FUNCTION dray.release(incarnation uuid) RETURNS integer LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION dray.release(incarnation uuid) RETURNS integer LANGUAGE plpgsql VOLATILE SET lock_timeout = '5s' AS $$
 DECLARE moved integer;
 BEGIN
     PERFORM 1 FROM dray.driver d WHERE d.id = incarnation FOR UPDATE;

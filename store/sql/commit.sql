@@ -4,3 +4,7 @@ SELECT fenced, settled::text[] FROM dray.commit_if_fenced(%(driver)s::uuid, %(ag
     %(execution_ids)s::uuid[], %(node_keys)s::text[], %(attempts)s::smallint[], %(kinds)s::text[], %(branches)s::text[], %(outcomes)s::jsonb[],
     %(waits)s::float8[], %(runners)s::integer[], %(durations)s::integer[],
     %(settle_ids)s::uuid[], %(statuses)s::text[], %(wake_in)s::float8[], %(errors)s::jsonb[], %(claims)s::integer[]);
+
+-- name: held_claims
+-- Of these executions, those that this incarnation holds: what a commit left out because somebody else had their rows locked.
+SELECT id::text, claim_count FROM dray.execution WHERE owner = %(driver)s::uuid AND id = ANY (%(ids)s::uuid[]);

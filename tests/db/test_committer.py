@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
 from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
 from cluster.driver import NO_GRAPH
@@ -122,3 +123,20 @@ def test_a_reaped_incarnation_hears_that_its_lease_is_gone(
     assert isinstance(bench.events.get(timeout=30), LeaseGone)
     assert client.attempts(run.id) == []
     assert client.get(run.id).status == "queued"
+
+
+def test_a_row_that_somebody_keeps_locked_holds_up_nobody_else(bench: Bench, client: Client, engine: Engine) -> None:
+    locked, *others = bench.runs
+    with engine.connect() as holder:
+        holder.exec_driver_sql("BEGIN")
+        Client(holder).signal(locked.id, "hello")  # and the transaction stays open
+        bench.committer.add([entry for run in bench.runs for entry in (bench.outcome(run, GOOD), bench.end(run))])
+        bench.committer.start()
+        event = bench.events.get(timeout=30)
+        assert {entry.run for entry in event.entries if entry.settlement} == set(others)
+        assert {client.get(run.id).status for run in others} == {"completed"}
+        assert not bench.committer.idle
+        holder.exec_driver_sql("COMMIT")
+    event = bench.events.get(timeout=30)
+    assert [entry.run for entry in event.entries] == [locked]
+    assert client.get(locked.id).status == "completed"

@@ -101,10 +101,11 @@ def test_a_park_does_not_lose_a_signal_that_commits_at_the_same_moment(
     incarnation, (claim,) = claimed(store, client)
     with transaction(database) as signal:
         signal.execute(SIGNAL, (claim.id,))
-        parking = Running(lambda: store.commit(incarnation, [], [end(claim.id, "waiting", 3600)]))
-        until_blocked(sql)  # its snapshot was taken before the signal commits
+        park = [end(claim.id, "waiting", 3600)]
+        assert store.commit(incarnation, [], park) == set(), "its row is locked"
+        assert store.held(incarnation, [claim.id]) == {claim.id: 1}, "so it is to be sent again"
         commit(signal)
-    assert parking.result() == {claim.id}
+    assert store.commit(incarnation, [], park) == {claim.id}
     assert status(sql, claim.id) == "queued"
 
 

@@ -301,7 +301,6 @@ def test_drain_lets_what_runs_end_and_starts_nothing(pool: PoolHarness) -> None:
     pool.flush()
     assert pool.lose(2).lost
     pool.tick(60)
-    pool.add(1)
     assert len(pool.runners) == 2
     assert (pool.loads, pool.pool.in_flight, pool.pool.waiting) == ({1: 0}, 0, 0)
     assert len(ids) == 10
@@ -388,3 +387,26 @@ def test_whatever_happens_every_node_comes_back_exactly_once(seed: int) -> None:
     chaos.finish()
     assert sorted(chaos.seen) == sorted(chaos.wanted)
     assert len(chaos.wanted) > 100
+
+
+def test_a_drain_keeps_what_has_to_run(pool: PoolHarness) -> None:
+    running = pool.add(8)
+    first, *others = pool.add(3)
+    pool.pool.drain({first})
+    pool.pool.check()
+    assert pool.pool.waiting == 1
+    pool.done(1)
+    pool.flush()
+    assert pool.runners[1].tasks == [first]
+    assert first not in running
+    assert pool.pool.waiting == 0
+    assert not set(others) & set(pool.runners[1].tasks + pool.runners[2].tasks)
+
+
+def test_cancelled_nodes_of_a_line_that_nobody_serves_are_forgotten(pool: PoolHarness) -> None:
+    stuck = Shape(1.0, num_gpus=1.0)
+    ids = pool.add(1_000, shape=stuck)
+    pool.cancel(*ids[:990])
+    assert len(pool.pool._lines[stuck].waiting) < 150
+    assert pool.pool.waiting == 10
+    assert pool.pool.backlog == 0
