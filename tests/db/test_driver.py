@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from cluster.graph import canonical
 from store.client import Client
 from store.driver_store import DriverStore
 from store.errors import LeaseLost
-from tests.chaos.effects import EFFECTS
+from tests.chaos.effects import EFFECTS, read_effects
 from tests.pg import Sql
 
 HANDLERS = load_handlers(["tests.chaos.effects"])
@@ -133,3 +134,18 @@ def test_a_renewal_without_an_answer_does_not_keep_the_driver_going(
         until(lambda: "the lease is lost" in caplog.text, 6.0)
         store.answer.set()
         assert isinstance(ended(), LeaseLost)
+
+
+def test_a_drain_runs_what_may_run_at_most_once_and_has_started(
+    store: DriverStore, client: Client, tmp_path: Path
+) -> None:
+    graph = {"nodes": [effect("b", 0.5, at_most_once=True)], "edges": []}
+    client.apply_workflow("w", canonical(graph, HANDLERS))
+    ids = client.submit_many("w", [{}] * 12)
+    with driving(store, concurrency=12, claim_batch=12) as (driver, ended):  # more than its runner takes at once
+        until(lambda: sum(len(client.attempts(each)) for each in ids) == 12)
+        driver.drain()
+        assert ended() is None
+    with driving(store):
+        assert {client.wait(each, 20).status for each in ids} == {"completed"}
+    assert len(read_effects(tmp_path / "effects.jsonl")) == 12
