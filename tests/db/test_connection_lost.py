@@ -73,8 +73,13 @@ def test_a_connection_that_dies_in_the_middle_of_a_commit_leaves_nothing(
     victim = DriverStore(other)
     incarnation, (claim,) = claimed(victim, client)
     with transaction(database) as holder:
-        holder.execute("SELECT 1 FROM dray.execution FOR UPDATE")
-        committing = Running(lambda: victim.commit(incarnation, [outcome(claim.id)], [end(claim.id)]))
+        # The second of two outcomes waits for this one, which is not committed.
+        holder.execute(
+            "INSERT INTO dray.checkpoint (execution_id, at, attempt, kind, node_key) VALUES (%s, now(), 1, 'c', 'b')",
+            (claim.id,),
+        )
+        both = [outcome(claim.id, "a"), outcome(claim.id, "b")]
+        committing = Running(lambda: victim.commit(incarnation, both, [end(claim.id)]))
         for _ in range(3000):
             if sql("SELECT 1 FROM pg_stat_activity WHERE application_name = 'victim' AND wait_event_type = 'Lock'"):
                 break
@@ -84,7 +89,7 @@ def test_a_connection_that_dies_in_the_middle_of_a_commit_leaves_nothing(
             committing.result()
     assert client.attempts(claim.id) == []
     assert client.get(claim.id).status == "running"
-    assert victim.commit(incarnation, [outcome(claim.id)], [end(claim.id)]) == {claim.id}
+    assert victim.commit(incarnation, both, [end(claim.id)]) == {claim.id}
 
 
 @pytest.fixture
