@@ -73,7 +73,7 @@ class RunnerActor:
         except RegistryError as error:
             self._problem = str(error)
         self._changed = threading.Condition()
-        self._submitting = threading.Lock()
+        self._submitting = threading.Condition()
         self._batches = self._answers = self._collects = 0
         self._early: set[int] = set()
         self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
@@ -101,9 +101,13 @@ class RunnerActor:
             while self._batches + 1 in self._early:
                 self._batches += 1
                 self._early.remove(self._batches)
+            self._submitting.notify_all()
 
     @ray.method(num_returns=0)
-    def cancel(self, ids: Sequence[int]) -> None:
+    def cancel(self, ids: Sequence[int], after: int) -> None:
+        """after: the number of the last batch that was sent before, which this call may have overtaken."""
+        with self._submitting:
+            self._submitting.wait_for(lambda: self._batches >= after, LONG_POLL)
         self._runner.cancel(ids)
 
     def collect(self, batch: bytes | None = None) -> bytes:
@@ -188,7 +192,7 @@ class RayRunner:
 
     def cancel(self, ids: Sequence[int]) -> None:
         RayRunner.calls += 1
-        self._actor.cancel.remote(list(ids))
+        self._actor.cancel.remote(list(ids), self._sent)
 
     def kill(self) -> None:
         if not self._killed:
