@@ -25,10 +25,10 @@ LIMIT = 100
 CLAIMS = FEW // LIMIT // 2
 ROUNDS = 6
 
-# Priorities 1 to 9, and a queue beside the one that is claimed from.
+# Priorities 1 to 9, and a queue beside the one that is claimed from. run_at in order, as submit gives it.
 _FILL = """WITH made AS (
     INSERT INTO dray.execution (id, workflow_id, run_at, priority, queue)
-    SELECT dray.uuid7(), 1, now() - random() * interval '1 day', 1 + n %% 9,
+    SELECT dray.uuid7(), 1, now() - interval '1 day' + n * interval '50 ms', 1 + n %% 9,
         CASE WHEN n %% 10 = 0 THEN 'other' ELSE 'default' END
     FROM generate_series(1, %s) AS n RETURNING id)
 INSERT INTO dray.execution_input (execution_id, input) SELECT id, '{}' FROM made"""
