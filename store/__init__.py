@@ -4,6 +4,14 @@ errors.py        what may go wrong with the database; the tree is drawn on top
 url.py           every form of a connection string, turned into one; what of it may be shown
 connection.py    engines, transactions, psycopg2's errors as ours, waiting until the database answers
 embedded.py      a Postgres of our own under a data folder, for demo, dev and tests
+records.py       what the store gives and takes; which statement may make which transition of a status
+queries.py       the statements of sql/, by name
+driver_store.py  every statement that a driver makes, one transaction each
+arrays.py        whole columns as array literals, for statements that take thousands of rows
+client.py        submit executions and look at them, from any program
+listener.py      LISTEN, as a hint that there is work
+migrate.py       brings the tables to what this program needs
+tables.py        the schema at a glance; a test compares
 sql/             the statements, each with the transition it makes above it
 migrations/      the schema, step by step
 
