@@ -30,6 +30,9 @@ class NodeTask(NamedTuple):
     nodes: (node id, JSON text of its output) of every node that the config names.
     variables: outputs of the set_variable nodes before this one, oldest first.
     inputs: (node id, JSON text) of the direct predecessors, for handlers that ask for them.
+    error: JSON text {"type", "message", "node"} of the failure that led to this node; None where none did.
+    news: JSON text of what the node has waited for (see NodeResult.awaits): {"state": its own, as it left it} and one
+    of "signal": {"name", "payload"}, "child": {"id", "status", "output", "error"}, "timed_out": true.
     """
 
     id: int
@@ -43,6 +46,8 @@ class NodeTask(NamedTuple):
     variables: tuple[str, ...] = ()
     inputs: tuple[tuple[str, str], ...] = ()
     workflow: str = ""
+    error: str | None = None
+    news: str | None = None
 
 
 class NodeFailure(NamedTuple):
@@ -56,10 +61,26 @@ class NodeFailure(NamedTuple):
     retryable: bool
 
 
+class ChildStart(NamedTuple):
+    """An execution to be started by the commit that records the answer. id: a uuid of version 7, made by the handler.
+
+    workflow: a name. version: None = the latest. input: JSON text.
+    """
+
+    id: str
+    workflow: str
+    version: int | None
+    input: str
+
+
 class NodeResult(NamedTuple):
     """What became of one NodeTask.
 
-    Exactly one of three: failure set = failed; wait set = done, with this output, after `wait` seconds; else completed.
+    Exactly one of four: failure set = failed; awaits set = the handler is to be called again, with news; wait set =
+    done, with this output, after `wait` seconds; else completed.
+    awaits: JSON text {"state"?: any value, "signal"?: name, "child"?: id}: call it again when that signal came, that
+    child has ended, or `wait` seconds have passed (None = for ever), with the news and the state in NodeTask.news.
+    child: to be started with this answer, waited for or not.
     output: JSON text, checked by the runner (no NaN, no NUL, within the size limit).
     branch: the label that chooses edges. duration_ms: handler time, measured in the runner.
     """
@@ -70,3 +91,5 @@ class NodeResult(NamedTuple):
     failure: NodeFailure | None = None
     wait: float | None = None
     duration_ms: int = 0
+    awaits: str | None = None
+    child: ChildStart | None = None

@@ -7,15 +7,27 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from actors.messages import NodeResult
-from store.records import Outcome, Settlement, StoredOutcome
+from store.records import Child, ChildEnd, Outcome, Settlement, Signal, StoredOutcome
 
 # Events
 
 
 class Begin(NamedTuple):
-    """The execution was claimed. stored: its checkpoints so far, per node in the order of their attempts."""
+    """The execution was claimed. stored: its checkpoints so far, per node in the order of their attempts.
+
+    signals, children: what it may have waited for and has not taken in yet.
+    """
 
     stored: Sequence[StoredOutcome] = ()
+    signals: Sequence[Signal] = ()
+    children: Sequence[ChildEnd] = ()
+
+
+class News(NamedTuple):
+    """Signals came, or children ended, while it runs. What it knows already may be among them."""
+
+    signals: Sequence[Signal] = ()
+    children: Sequence[ChildEnd] = ()
 
 
 class NodeDone(NamedTuple):
@@ -50,7 +62,7 @@ class TimerDue(NamedTuple):
 
 
 class ControlChanged(NamedTuple):
-    """Somebody asked for something. control: cancel."""
+    """Somebody asked for something. control: cancel or pause."""
 
     control: str
 
@@ -62,7 +74,7 @@ class OutcomeRefused(NamedTuple):
     reason: str
 
 
-Event: TypeAlias = Begin | NodeDone | NodeLost | Committed | TimerDue | ControlChanged | OutcomeRefused
+Event: TypeAlias = Begin | News | NodeDone | NodeLost | Committed | TimerDue | ControlChanged | OutcomeRefused
 
 # Commands
 
@@ -76,10 +88,15 @@ class Dispatch(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Write the outcome; once it is committed, come back with Committed(then)."""
+    """Write the outcome; once it is committed, come back with Committed(then).
+
+    child: start it in the same transaction. signal: the id of the one that this outcome takes, in the same transaction.
+    """
 
     outcome: Outcome
     then: Sequence[int] = ()
+    child: Child | None = None
+    signal: int | None = None
 
 
 class Settle(NamedTuple):
@@ -96,7 +113,9 @@ class SetTimer(NamedTuple):
 
 
 class Abandon(NamedTuple):
-    """Cancel what still runs of this execution; nobody waits for its answers."""
+    """Cancel what still runs of this execution, or only of these nodes; nobody waits for the answers."""
+
+    nodes: Sequence[int] | None = None
 
 
 Command: TypeAlias = Dispatch | Record | Settle | SetTimer | Abandon

@@ -8,6 +8,7 @@ records.py       what the store gives and takes; which statement may make which 
 queries.py       the statements of sql/, by name
 driver_store.py  every statement that a driver makes, one transaction each
 arrays.py        whole columns as array literals, for statements that take thousands of rows
+client_base.py   what every part of the client stands on
 client.py        submit executions and look at them, from any program
 listener.py      LISTEN, as a hint that there is work
 migrate.py       brings the tables to what this program needs

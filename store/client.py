@@ -10,25 +10,17 @@ transaction commits, and never if it does not. Every method raises StoreError (s
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from types import TracebackType
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Engine
-
 from store.arrays import texts
-from store.connection import connect, connection, store_errors
-from store.errors import DatabaseURLInvalid, DataRefused, ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
-from store.queries import QUERIES
+from store.client_base import ClientBase, json_text, uuid_text
+from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
-from store.url import DatabaseURL
 
 FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
 LONGEST_LOOK = 0.5
@@ -91,32 +83,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client:
-    """database: a URL in any form, an Engine of store.connection.connect(), or a Connection of the caller's own.
-
-    None: DRAY_DATABASE_URL, else DATABASE_URL. Raises DatabaseURLInvalid.
-    """
-
-    def __init__(self, database: str | DatabaseURL | Engine | Connection | None = None) -> None:
-        if database is None:
-            database = os.environ.get("DRAY_DATABASE_URL") or os.environ.get("DATABASE_URL")
-            if database is None:
-                raise DatabaseURLInvalid("no database: pass its URL to Client(), or set DRAY_DATABASE_URL")
-        self._owned: Engine | None = None
-        if isinstance(database, (str, DatabaseURL)):
-            database = self._owned = connect(database, pool_size=5, application_name="dray client", pre_ping=True)
-        self._database: Engine | Connection = database
-
-    def close(self) -> None:
-        """Close the connections that this client made; an engine or a connection that it was given is left alone."""
-        if self._owned is not None:
-            self._owned.dispose()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+class Client(ClientBase):
+    """Submit, look, cancel, signal, store workflows."""
 
     # Executions
 
@@ -138,12 +106,12 @@ class Client:
         """
         given = {
             "workflow": workflow,
-            "input": None if input is None else _json(input, "input"),
+            "input": None if input is None else json_text(input, "input"),
             "priority": priority,
             "queue": queue,
             "run_at": None if run_at is None else run_at.astimezone(),
             "idempotency_key": idempotency_key,
-            "labels": None if labels is None else _json(labels, "labels"),
+            "labels": None if labels is None else json_text(labels, "labels"),
         }
         with _known(workflow):
             return str(self._ask("submit", given)[0][0])
@@ -158,7 +126,7 @@ class Client:
         labels: Mapping[str, Any] | None = None,
     ) -> Ids:
         """Start one execution for each input, thousands in one call, all or none; gives their ids in that order."""
-        found = [_json({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
+        found = [json_text({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
         if not found:
             return []
         given = {
@@ -166,21 +134,21 @@ class Client:
             "inputs": texts(found),
             "priority": priority,
             "queue": queue,
-            "labels": None if labels is None else _json(labels, "labels"),
+            "labels": None if labels is None else json_text(labels, "labels"),
         }
         with _known(workflow):
             return [row[0] for row in self._ask("submit_many", given)]
 
     def get(self, execution: str) -> Execution:
         """One execution, with input and output. Raises ExecutionNotFound."""
-        rows = self._ask("get_execution", {"id": _uuid(execution)})
+        rows = self._ask("get_execution", {"id": uuid_text(execution)})
         if not rows:
             raise ExecutionNotFound(execution)
         return _execution(rows[0])
 
     def attempts(self, execution: str) -> Attempts:
         """All that is recorded of its nodes, in the order of recording. Empty also for an unknown execution."""
-        return [Attempt(*row) for row in self._ask("list_attempts", {"id": _uuid(execution)})]
+        return [Attempt(*row) for row in self._ask("list_attempts", {"id": uuid_text(execution)})]
 
     def wait(self, execution: str, timeout: float | None = None) -> Execution:
         """The execution once it has ended, whatever its end. timeout: seconds, None = for ever.
@@ -190,7 +158,7 @@ class Client:
         until = None if timeout is None else time.monotonic() + timeout
         pause = FIRST_LOOK
         while True:
-            rows = self._ask("get_status", {"id": _uuid(execution)})
+            rows = self._ask("get_status", {"id": uuid_text(execution)})
             if not rows:
                 raise ExecutionNotFound(execution)
             if rows[0][0] in FINAL:
@@ -203,16 +171,16 @@ class Client:
     def cancel(self, execution: str) -> str:
         """Cancel it; gives its status now, `cancelling` while its driver still has to stop it, or how it had ended
         before. Raises ExecutionNotFound."""
-        ((status,),) = self._ask("cancel", {"id": _uuid(execution)})
+        ((status,),) = self._ask("cancel", {"id": uuid_text(execution)})
         if status is None:
             raise ExecutionNotFound(execution)
         return str(status)
 
     def signal(self, execution: str, name: str, payload: Any = None) -> bool:
         """Send a signal; False: the execution has ended. Raises ExecutionNotFound."""
-        text = None if payload is None else _json(payload, "payload")
-        ((sent,),) = self._ask("signal", {"id": _uuid(execution), "name": name, "payload": text})
-        if not sent and not self._ask("get_status", {"id": _uuid(execution)}):
+        text = None if payload is None else json_text(payload, "payload")
+        ((sent,),) = self._ask("signal", {"id": uuid_text(execution), "name": name, "payload": text})
+        if not sent and not self._ask("get_status", {"id": uuid_text(execution)}):
             raise ExecutionNotFound(execution)
         return bool(sent)
 
@@ -228,9 +196,9 @@ class Client:
         given = {
             "workflow": workflow,
             "status": status,
-            "labels": None if labels is None else _json(labels, "labels"),
+            "labels": None if labels is None else json_text(labels, "labels"),
             "limit": limit,
-            "before": None if before is None else _uuid(before),
+            "before": None if before is None else uuid_text(before),
         }
         return [_execution((*row, None, None)) for row in self._ask("list_executions", given)]
 
@@ -239,7 +207,7 @@ class Client:
     def apply_workflow(self, name: str, graph: Mapping[str, Any]) -> tuple[int, int, bool]:
         """Store a graph as the next version; gives (id, version, whether it is new). The latest version's graph again
         makes no new version. graph: canonical, as cluster.graph.canonical() or dray.canonical_graph() makes it."""
-        ((found, version, created),) = self._ask("apply_workflow", {"name": name, "graph": _json(graph, "graph")})
+        ((found, version, created),) = self._ask("apply_workflow", {"name": name, "graph": json_text(graph, "graph")})
         return found, version, created
 
     def workflows(self) -> Workflows:
@@ -269,21 +237,6 @@ class Client:
             "drivers": [dict(zip(names, row, strict=True)) for row in self._ask("list_drivers", {})],
         }
 
-    # Inside
-
-    def _ask(self, name: str, given: Mapping[str, Any]) -> Rows:
-        with self._connection() as found:
-            return [tuple(row) for row in found.exec_driver_sql(QUERIES[name], dict(given)).all()]
-
-    @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        if isinstance(self._database, Connection):
-            with store_errors():
-                yield self._database
-        else:
-            with connection(self._database) as found:
-                yield found
-
 
 @contextmanager
 def _known(workflow: str) -> Iterator[None]:
@@ -301,17 +254,3 @@ def _execution(row: tuple[Any, ...]) -> Execution:
     # The first 48 bits of an id of version 7 are the milliseconds of its making.
     made = datetime.fromtimestamp(int(head[0].replace("-", "")[:12], 16) / 1000, timezone.utc)
     return Execution(*(*head, made, *tail))
-
-
-def _uuid(execution: str) -> str:
-    try:
-        return str(uuid.UUID(execution))
-    except (ValueError, AttributeError, TypeError):
-        raise ExecutionNotFound(str(execution)) from None
-
-
-def _json(value: Any, what: str) -> str:
-    try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataRefused(f"{what} is no JSON ({error}): give plain values") from None

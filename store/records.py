@@ -79,7 +79,8 @@ class Outcome(NamedTuple):
     """A checkpoint to be recorded. outcome: JSON text. wait: seconds from the commit. runner: its id in dray.runner.
 
     kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost,
-    s started (at_most_once), f failed.
+    s started (at_most_once), f failed, g waits for a signal, a child or until wake_at, and is then called again: its
+    outcome is NodeResult.awaits.
     """
 
     execution_id: str
@@ -91,6 +92,37 @@ class Outcome(NamedTuple):
     wait: float | None
     runner: int | None
     duration_ms: int | None
+
+
+class Child(NamedTuple):
+    """An execution to be started along with an outcome. version: None = the latest. input: JSON text."""
+
+    id: str
+    parent_id: str
+    workflow: str
+    version: int | None
+    input: str
+
+
+class Signal(NamedTuple):
+    """A signal that no node has taken yet. node: the id or key of the one that it is for, None = whichever waits for
+    that name. payload: JSON text."""
+
+    id: int
+    execution_id: str
+    name: str
+    node: str | None
+    payload: str | None
+
+
+class ChildEnd(NamedTuple):
+    """A child that has ended. parent_id: the execution that waits for it. output, error: JSON text."""
+
+    id: str
+    parent_id: str
+    status: str
+    output: str | None
+    error: str | None
 
 
 class Settlement(NamedTuple):

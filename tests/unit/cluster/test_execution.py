@@ -111,7 +111,7 @@ class TestRunning:
         assert (task.id, task.spec, task.execution_id, task.node_key, task.attempt) == (5, "7:b", "e1", "b", 1)
         assert task.input == '{"n":2}'
         assert run.task(5, 4, 1, NOW).inputs == (("c", '"out 3"'), ("b", '"out 2"'))
-        assert run.task(5, 3, 1, NOW)[6:] == (None, (), (), (), "orders")
+        assert run.task(5, 3, 1, NOW)[6:11] == (None, (), (), (), "orders")
 
     def test_an_output_is_kept_until_its_last_reader_is_done(self) -> None:
         nodes = [node("a"), node("b", p="{{ nodes.a.output }}"), node("c", p="{{ nodes.a.output }}"), node("d")]
