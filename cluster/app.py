@@ -16,8 +16,8 @@ from actors.local_pool import local_runners
 from actors.pool import Pool, RunnerFactory, Shape
 from actors.registry import load_handlers
 from cluster import failpoints, logs
+from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
-from cluster.execution import Policy
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
