@@ -34,8 +34,8 @@ class Scopes:
     """
 
     __slots__ = (
-        "_execution", "_last", "_max_bytes", "_over", "_scopes", "_width", "dropped", "ends", "failure", "fresh", "limit",
-        "live", "replay", "root", "stored",
+        "_execution", "_last", "_max_bytes", "_over", "_scopes", "_width", "dropped", "ends", "failure", "fresh",
+        "limit", "live", "replay", "root", "stored",
     )  # fmt: skip
 
     def __init__(self, execution: str, graph: Graph, limit: int, max_bytes: int) -> None:
