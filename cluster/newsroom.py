@@ -52,7 +52,7 @@ class Newsroom:
     def told(self, names: _Names) -> list[int]:
         """The nodes for which there is news now that was not there before."""
         told = []
-        for node, awaited in self._awaited.items():
+        for node, awaited in sorted(self._awaited.items()):
             if node in self._found:
                 continue
             child = self._children.pop(awaited["child"], None) if "child" in awaited else None
