@@ -67,44 +67,45 @@ class Scopes:
 
     # Asking
 
-    def scope(self, slot: int) -> Scope:
-        return self._scopes[slot // self._width]
+    def at(self, slot: int) -> tuple[Scope, Node]:
+        if slot < self._width:  # nearly always
+            return self.root, self.root.region.nodes[slot]
+        scope = self._scopes[slot // self._width]
+        return scope, scope.region.nodes[slot % self._width]
 
     def node(self, slot: int) -> Node:
-        return self.scope(slot).region.nodes[slot % self._width]
+        return self.at(slot)[1]
 
     def key(self, slot: int) -> str:
-        scope, node = self.scope(slot), self.node(slot)
-        return scope.prefix + node.id + self._turn_of(scope, node)
+        scope, node = self.at(slot)
+        return scope.prefix + node.id if node.inner is None else scope.prefix + node.id + self._turn_of(scope, node)
 
     def _turn_of(self, scope: Scope, node: Node) -> str:
-        if node.inner is None:
-            return ""
+        """In the key of a loop node that decides: for all items at once, or for the turn that may come next."""
         loop = scope.loops.get(node.index)
-        return f"[{loop.turn if loop else 0}]" if node.inner.kind == "while" else "[]"
+        return f"[{loop.turn if loop else 0}]" if node.inner and node.inner.kind == "while" else "[]"
 
     # What happened
 
-    def keep(self, slot: int, output: str | None) -> None:
-        """Remember an output, if anybody wants it."""
-        self._keep(self.scope(slot), slot % self._width, output)
-
     def completed(self, slot: int, output: str | None, branch: str | None = None) -> None:
-        scope, node = self.scope(slot), self.node(slot)
+        scope, node = self.at(slot)
         self.live.discard(slot)
         if node.inner is not None:
             self._decided(scope, node, output or "null", branch)
         elif node.type in ("break", "continue"):
             self._leave(scope, node)
         else:
-            self._keep(scope, node.index, output)
+            if scope.left[node.index]:
+                scope.outputs[node.index] = output or "null"
             ready = scope.plan.completed(node.index, branch)
-            self._forget(scope, node)
+            if node.reads:
+                self._forget(scope, node)
             self._after(scope, ready)
-        self._run()
+        if self._over:
+            self._run()
 
     def failed(self, slot: int, error: str) -> None:
-        scope, node = self.scope(slot), self.node(slot)
+        scope, node = self.at(slot)
         self.live.discard(slot)
         self._fail(scope, node, error)
         self._run()

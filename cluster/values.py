@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from actors.messages import NodeTask
 from cluster.graph_types import Node, Read
@@ -22,7 +22,7 @@ def node_task(
     news: str | None,
 ) -> NodeTask:
     """The message for a runner. input: of the execution; sent only to a node that names it."""
-    scope, node = scopes.scope(slot), scopes.node(slot)
+    scope, node = scopes.at(slot)
     return NodeTask(
         number,
         node.spec.key,
@@ -31,11 +31,11 @@ def node_task(
         attempt,
         timeout,
         input if node.needs_input else None,
-        _given(scope, node.needs_nodes),
-        tuple(text for _, text in _given(scope, node.needs_vars)),
-        _given(scope, _as_arrived(scope, node) if scope.region.forks else node.needs_inputs),
+        _given(scope, node.needs_nodes) if node.needs_nodes else (),
+        tuple(text for _, text in _given(scope, node.needs_vars)) if node.needs_vars else (),
+        _given(scope, _as_arrived(scope, node)) if node.needs_inputs else (),
         workflow,
-        _error(scope, node.needs_error),
+        _error(scope, node.needs_error) if node.needs_error else None,
         news,
     )
 
@@ -51,8 +51,10 @@ def _given(scope: Scope, reads: Iterable[Read]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _as_arrived(scope: Scope, node: Node) -> list[Read]:
-    """The inputs of a join that did not wait for all of them, the first to arrive first."""
+def _as_arrived(scope: Scope, node: Node) -> Sequence[Read]:
+    """The inputs; of a join that did not wait for all of them the first to arrive first."""
+    if not scope.region.forks:
+        return node.needs_inputs
     order = {index: position for position, index in enumerate(scope.plan.arrivals(node.index))}
     return sorted(node.needs_inputs, key=lambda read: order.get(read.slot, len(order)))
 
