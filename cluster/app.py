@@ -98,15 +98,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
         heartbeat=settings.heartbeat,
         drain_timeout=settings.drain_timeout,
         default_shape=shape,
-        policy=Policy(
-            max_retries=settings.max_retries,
-            retry_delay=settings.retry_delay,
-            retry_multiplier=settings.retry_multiplier,
-            retry_max_delay=settings.retry_max_delay,
-            node_timeout=settings.node_timeout,
-            execution_timeout=settings.execution_timeout,
-            crash_limit=settings.crash_limit,
-        ),
+        policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
     )
 
     def make_pool(notify: Callable[[Any], None]) -> Pool:

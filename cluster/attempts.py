@@ -9,7 +9,7 @@ class Policy(NamedTuple):
     """What holds where a node or a graph does not say. Times in seconds; execution_timeout None = no limit.
 
     crash_limit: runner losses of one node, and driver losses of one execution, beyond which it counts as poison.
-    max_iterations: turns of a loop. max_output_bytes: of what a foreach gathers.
+    max_iterations: turns of a loop. max_output_bytes: of one node.
     """
 
     max_retries: int = 3
@@ -20,7 +20,7 @@ class Policy(NamedTuple):
     execution_timeout: float | None = None
     crash_limit: int = 3
     max_iterations: int = 1_000
-    max_output_bytes: int = 16 << 20
+    max_output_bytes: int = 1 << 20
 
     def delay(self, failures: int, jitter: float) -> float:
         """Seconds before the next attempt. failures: how many there were, 1 or more. jitter: 0 to 1; half of the delay

@@ -25,12 +25,14 @@ from cluster.graph_types import BACK, EXIT, Graph, Node
 from cluster.scope import Loop, Scope, outwards
 from store.records import Outcome, StoredOutcome
 
+GATHERED = 16  # a foreach's output may be so many times as large as one node's
+
 
 class Scopes:
     """live: slots whose node is to be run, runs, or waits. fresh: those that became live, dropped: those that need not
     go on, ends: loops that ended, each since it was last emptied. failure: the error that nothing caught.
 
-    limit: turns of a loop whose node says nothing. max_bytes: of a foreach's output.
+    limit: turns of a loop whose node says nothing. max_bytes: of one node's output.
     """
 
     __slots__ = (
@@ -41,7 +43,7 @@ class Scopes:
     def __init__(self, execution: str, graph: Graph, limit: int, max_bytes: int) -> None:
         self._execution = execution
         self.limit = limit
-        self._max_bytes = max_bytes
+        self._max_bytes = GATHERED * max_bytes
         self._width = graph.width
         self.root = Scope(graph.root, 0, "", None, None)
         self._scopes = {0: self.root}
