@@ -9,6 +9,7 @@ from actors.registry import HandlerSpec
 from cluster.errors import GraphInvalid
 from cluster.graph_check import check
 from cluster.graph_json import MAX_DEPTH, json_problems
+from cluster.graph_regions import ROOT
 from cluster.graph_source import Findings, read
 
 FORMAT = 1
@@ -41,6 +42,23 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
         for node, config, needs in zip(graph.nodes, checked.configs, checked.needs, strict=True)
     ]
     stored["edges"] = [
-        {"from": ids[source], "to": ids[target], "label": label} for source, target, label in checked.edges
+        {"from": ids[source], "to": ids[target], "label": label, **({"role": role} if role else {})}
+        for (source, target, label), role in zip(checked.edges, checked.regions.roles, strict=True)
     ]
-    return stored
+    derived = {
+        "regions": [
+            {
+                "header": ids[region.header],
+                "kind": region.kind,
+                "parent": None if region.parent == ROOT else region.parent,
+                "nodes": [ids[node] for node in region.nodes],
+            }
+            for region in checked.regions.found
+        ],
+        "added": [
+            {"from": ids[source], "to": ids[target], "label": label, "role": role}
+            for source, target, label, role in checked.added
+        ],
+        "forks": checked.forks,
+    }
+    return stored | {key: value for key, value in derived.items() if value}
