@@ -2,6 +2,7 @@
 
     ActorsError
     ├── NodeError              this attempt failed; retried if `retryable`
+    │   ├── FailedAgain        the failure of another node, handed on by one that could have taken it; never retried
     │   └── ConfigError        the same config fails again: never retried
     │       ├── ExpressionError    an expression or template that cannot be compiled or evaluated
     │       └── UnknownHandler     no handler is registered for the node's type
@@ -30,6 +31,17 @@ class NodeError(ActorsError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class FailedAgain(NodeError):
+    """The failure that led to this node, again, because it is not for this node to take. type: of that failure."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message, retryable=False)
+        self.type = error_type
+
+    def __reduce__(self) -> tuple[type[FailedAgain], tuple[str, str]]:
+        return type(self), (self.type, self.message)
 
 
 class ConfigError(NodeError):

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from actors.context import Branch, Wait
-from actors.errors import ConfigError, NodeError
+from actors.errors import ConfigError, FailedAgain, NodeError
 from actors.messages import NodeFailure, NodeResult
 
 MAX_TEXT = 2_000  # characters of a failure's message
@@ -113,10 +113,11 @@ def failed(number: int, failure: NodeFailure, duration_ms: int = 0) -> NodeResul
 
 
 def failure_of(error: BaseException) -> NodeFailure:
-    """Any exception as a failure. A ConfigError has the type "config", all others the name of their class."""
+    """Any exception as a failure. A ConfigError has the type "config", all others the name of their class, or that of
+    the failure which they hand on."""
     if isinstance(error, ConfigError):
         return NodeFailure("config", one_text(error), retryable=False)
-    name = clean(type(error).__name__, 200)
+    name = clean(error.type if isinstance(error, FailedAgain) else type(error).__name__, 200)
     if isinstance(error, NodeError):
         return NodeFailure(name, one_text(error), retryable=bool(getattr(error, "retryable", True)))
     return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True)

@@ -6,59 +6,26 @@ nothing again and gives a Graph that thousands of executions share, so nothing i
 
     {"format": 1, "entry": id | null, "timeout"?: seconds, "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
-                "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id]}}],
-     "edges": [{"from": id, "to": id, "label": text | null}]}
+                "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id], "error"?: [id]}}],
+     "edges": [{"from": id, "to": id, "label": text | null, "role"?: "body" | "back"}],
+     "regions"?: [{"header": id, "kind": "each" | "for" | "while" | "cycle", "parent": index | null, "nodes": [id]}],
+     "added"?: [{"from": id, "to": id, "label": text | null, "role": "catch" | "pass" | "order"}],
+     "forks"?: [{"fork": id, "joins": [{"join": id, "sources": [id]}], "wait": n, "nodes": [id]}]}
 
 needs says what a node must be given: the execution's input, the outputs that its config names, the set_variable nodes
-before it (in topological order), its direct predecessors. All of them are ancestors of the node. Pure: no I/O here.
+before it (in topological order), its direct predecessors, and nodes whose failure may have led to it. Pure: no I/O.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from actors.registry import HandlerSpec
 from cluster.errors import GraphInvalid, Problem
-from cluster.graph_check import check
-from cluster.graph_json import MAX_DEPTH, json_problems
+from cluster.graph_canonical import FORMAT, canonical
 from cluster.graph_load import Builder
-from cluster.graph_source import Findings, read
 from cluster.graph_types import Graph
 
-FORMAT = 1
-# Inline configs lie a few levels deeper in the canonical form, which must stay readable as a source.
-DEPTH_ADDED = 4
-
-
-def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any]:
-    """The form of a graph that is stored, from any of the formats in circulation (graph_source lists them).
-
-    The canonical form is itself such a format, and comes out as it went in. Warnings are in its "warnings".
-    Raises GraphInvalid with every problem found.
-    """
-    findings = Findings()
-    is_canonical = isinstance(source, dict) and source.get("format") == FORMAT
-    findings.problems, sound = json_problems(source, "graph", MAX_DEPTH + DEPTH_ADDED if is_canonical else MAX_DEPTH)
-    if not sound:
-        raise GraphInvalid(findings.problems)
-    graph = read(source, handlers, findings)
-    checked = check(graph, handlers, findings)
-    if findings.problems:
-        raise GraphInvalid(list(dict.fromkeys(findings.problems)))
-    ids = [node.id for node in graph.nodes]
-    stored: dict[str, Any] = {"format": FORMAT, "entry": checked.entry}
-    if graph.timeout is not None:
-        stored["timeout"] = graph.timeout
-    stored["warnings"] = list(dict.fromkeys(findings.warnings))
-    stored["nodes"] = [
-        {"id": node.id, "type": node.type, "config": config, **node.options, "needs": needs}
-        for node, config, needs in zip(graph.nodes, checked.configs, checked.needs, strict=True)
-    ]
-    stored["edges"] = [
-        {"from": ids[source], "to": ids[target], "label": label} for source, target, label in checked.edges
-    ]
-    return stored
+__all__ = ["canonical", "load"]
 
 
 def load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> Graph:
