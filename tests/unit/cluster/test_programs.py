@@ -152,7 +152,7 @@ def counts(program: list[Step]) -> dict[str, int]:
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(programs(), st.sampled_from([0, -1]))
 def test_what_runs_is_what_an_interpreter_runs(program: list[Step], order: int) -> None:
     expected: list[str] = []
