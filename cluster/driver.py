@@ -276,7 +276,7 @@ class Driver:
         self._book(news)
 
     def _on_commit(self, event: CommitDone, now: float) -> None:
-        for run, _, then, settlement in event.entries:
+        for run, _, then, settlement, _, _ in event.entries:
             if settlement is not None:
                 if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
                     del self._runs[run.id]
