@@ -14,10 +14,12 @@ from actors.expressions import References, prepare
 from actors.registry import HandlerSpec
 from cluster import graph_labels, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
+from cluster.graph_forks import resolve_forks
 from cluster.graph_models import pydantic_messages, quoted
-from cluster.graph_needs import Added, Needs
-from cluster.graph_regions import ROOT, LabelledEdge, Regions, find_regions
+from cluster.graph_needs import Needs
+from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions, find_regions
 from cluster.graph_source import Findings, RawGraph
+from cluster.graph_try import resolve_tries
 from cluster.graph_view import View
 
 MAX_COMPARISONS = 20_000
@@ -190,6 +192,12 @@ def _entry_index(graph: RawGraph, checked: Checked) -> int | None:
 def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings) -> None:
     settle_loop_edges(graph, checked.edges, checked.regions, findings)
     view = View(checked.edges, checked.regions)
+    checked.added += resolve_tries(graph, checked.edges, checked.regions, view, findings)
+    if view.numbered != len(checked.edges):
+        view = View(checked.edges, checked.regions)
+    forks, order = resolve_forks(graph, checked.edges, view, checked.configs, findings)
+    checked.forks = forks
+    checked.added += order
     _warn_unlabelled(graph, checked, findings)
     _check_reach(graph, checked, view, findings)
     if findings.problems:
