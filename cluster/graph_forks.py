@@ -57,7 +57,7 @@ def resolve_forks(
     forks: list[dict[str, Any]] = []
     order: list[Added] = []
     for item in view.order:
-        if item >= view.nodes or not view.out[item]:
+        if item >= view.nodes:
             continue
         node = graph.nodes[item]
         given = {key: value for key in KEYS if (value := node.options.get(key, node.config.get(key))) is not None}
@@ -68,7 +68,7 @@ def resolve_forks(
             if options != _Options():
                 findings.warn(node.place, f"{', '.join(given)}: not read, a loop is no fork (foreach has max_parallel)")
             continue
-        if options == _Options():
+        if options == _Options() or not view.out[item]:
             continue
         branches = _branches(edges, view, item)
         budget -= len(branches.owner)
