@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from actors.expressions import References, prepare
 from actors.registry import HandlerSpec
-from cluster import graph_labels, graph_order
+from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
 from cluster.graph_forks import resolve_forks
 from cluster.graph_models import pydantic_messages, quoted
@@ -68,6 +68,13 @@ class Checked:
 def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findings) -> Checked:
     """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
     checked = Checked()
+    for node in graph.nodes:
+        if graph_loops.is_loop(node):
+            node.config = graph_loops.tidy(node.config)
+        if graph_loops.is_loop(node) or node.type in graph_loops.LEAVING:
+            for key in graph_loops.FIXED:
+                if holds_template(node.config.get(key)):
+                    findings.problem(node.place, f"config.{key}: is read when the workflow is stored: write it out")
     shape = Findings()  # told after the nodes, but their expressions must know which loops they are in
     loose = _check_edges(graph, checked, shape)
     _find_entry(graph, checked, shape)
