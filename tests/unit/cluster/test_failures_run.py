@@ -74,7 +74,7 @@ WHOLE = graph(tried(*CHAIN), chain(*CHAIN))
 
 
 def test_nothing_fails() -> None:
-    whole, answers = run(WHOLE)
+    whole, _ = run(WHOLE)
     assert ran(whole) == ["try", "a", "b", "catch", "finally", "d"]
     assert whole.output("catch") == {"caught": False, "error": None, "result": None}
     assert status(whole) == ("completed", None)
@@ -110,7 +110,7 @@ def test_without_a_catch_finally_runs_and_fails_again() -> None:
 
 def test_an_outer_catch_has_what_an_inner_finally_hands_on() -> None:
     ids = ("try1", "try2", "a", "finally2", "catch1", "d")
-    whole, answers = run(graph(tried(*ids), chain(*ids)), "a")
+    whole, _ = run(graph(tried(*ids), chain(*ids)), "a")
     assert ran(whole)[-2:] == ["catch1", "d"]
     assert whole.output("catch1")["error"] == {"type": "Boom", "message": "a broke", "node": "finally2"}
 
