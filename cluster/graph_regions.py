@@ -26,6 +26,7 @@ MAX_NESTING = 50
 SHOWN = 12
 
 LabelledEdge = tuple[int, int, str | None]
+Added = tuple[int, int, str | None, str]  # a derived edge: source, target, label, role
 
 
 @dataclass(slots=True)

@@ -15,11 +15,13 @@ from cluster.graph_regions import ROOT, LabelledEdge, Regions
 class View:
     """Items are nodes, and one more for each cycle: len(home) + its index. A loop node stands for its body.
 
-    out, into: item -> (item, number of the edge) within one region. order: all items, each after its predecessors.
+    out, into: item -> (item, number of the edge) within one region. order: all items, each after its predecessors;
+    rank: item -> its place there.
     """
 
     def __init__(self, edges: Sequence[LabelledEdge], regions: Regions) -> None:
         self.regions = regions
+        self.numbered = len(edges)
         self.nodes = len(regions.home)
         count = self.nodes + len(regions.found)
         self.out: list[list[tuple[int, int]]] = [[] for _ in range(count)]
@@ -31,6 +33,7 @@ class View:
                 self.out[start].append((end, number))
                 self.into[end].append((start, number))
         self.order = graph_order.topological([[end for end, _ in out] for out in self.out])
+        self.rank = {item: position for position, item in enumerate(self.order)}
 
     def item(self, node: int, region: int) -> int:
         """What stands for the node in a region that it is in."""
