@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors import expressions
+from actors import expressions, handler_env
 
 _LOGGER = logging.getLogger("dray.node")
 _MAKING = threading.Lock()
@@ -77,6 +77,11 @@ class NodeContext:
         """Variable name -> value as set so far; empty unless the handler needs "vars"."""
         found: Mapping[str, Any] = self.scope.get("vars") or {}
         return found
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets that DRAY_SECRETS names. secrets["X"] of one that is not set is a ConfigError; never log them."""
+        return handler_env.secrets()
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+from actors import handler_env
 from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.expressions import CompiledConfig, compile_config
@@ -85,6 +86,7 @@ _ROOTS: dict[str, Callable[[NodeTask], Any]] = {
     "nodes": lambda task: {node_id: {"output": json.loads(text)} for node_id, text in task.nodes},
     "vars": _variables,
     "execution": lambda task: {"id": task.execution_id, "workflow": task.workflow},
+    "secrets": lambda _: handler_env.NamedInExpressions(),
 }
 
 

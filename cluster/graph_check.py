@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.expressions import References, prepare
-from actors.registry import HandlerSpec
+from actors.registry import INSTEAD, HandlerSpec
 from cluster import graph_labels, graph_order
 from cluster.graph_models import pydantic_messages, quoted
 from cluster.graph_source import Findings, RawGraph, RawNode
@@ -67,8 +67,11 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     for node in graph.nodes:
         handler = handlers.get(node.type)
         if handler is None:
-            hint = nearest.hint(node.type, handlers.keys()) or ": load the module that registers a handler for it"
+            hint = f": use {INSTEAD[node.type]}" if node.type in INSTEAD else nearest.hint(node.type, handlers.keys())
+            hint = hint or ": load the module that registers a handler for it"
             findings.problem(node.place, f"unknown type {quoted(node.type)}{hint}")
+        elif handler.is_plug_in:
+            findings.warn(node.place, f"fails when it runs: needs plug-in {quoted(node.type)}, a handler of your own")
         prepared = prepare(node.config, handler.config_model if handler else None, node_ids)
         checked.configs.append(prepared.config)
         references = prepared.references

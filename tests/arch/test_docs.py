@@ -72,7 +72,7 @@ def test_every_exit_code_has_a_row() -> None:
 
 
 def test_every_node_type_has_a_row() -> None:
-    rows = [name for row in table(page("workflows.md"), 3) for name in re.findall(r"`(\w+)`", row[0])]
+    rows = [name for row in table(page("workflows.md"), 3) for name in re.findall(r"`([\w-]+)`", row[0])]
     built_in = [name for name, spec in load_handlers().items() if spec.function.__module__.startswith("actors.")]
     assert set(built_in) <= set(rows)
 

@@ -11,7 +11,7 @@ import pytest
 
 from actors.context import NodeContext
 from actors.expressions import compile_config, prepare
-from actors.handlers.http_request import close_client
+from actors.http_exchange import close_client
 from actors.registry import HANDLERS, find_handler, load_handlers
 from tests.unit.actors.runner_harness import Harness
 

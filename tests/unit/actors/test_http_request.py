@@ -13,7 +13,8 @@ import pytest
 
 from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
-from actors.handlers.http_request import HttpRequestConfig, _client, close_client, http_request
+from actors.handlers.http_request import HttpRequestConfig, http_request
+from actors.http_exchange import _client, close_client
 
 Run = Callable[..., Any]
 
