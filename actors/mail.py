@@ -114,18 +114,19 @@ async def send(mail: EmailMessage, to: list[Address], through: Server, seconds: 
     except asyncio.TimeoutError:
         raise NodeError(f"{place} has not taken the message within {seconds:.3g} s") from None
     except aiosmtplib.SMTPAuthenticationError as error:
-        raise ConfigError(f"{place} refused SMTP_USER and SMTP_PASSWORD: {_said(error)}") from None
+        text = f"{place} refused SMTP_USER and SMTP_PASSWORD: {_said(error)}"
+        raise NodeError(text) if error.code < 500 else ConfigError(text) from None
     except aiosmtplib.SMTPRecipientsRefused as error:
         codes = [each.code for each in error.recipients]
         raise NodeError(
             f"{place} refused every recipient: {'; '.join(map(_said, error.recipients))}", max(codes, default=500) < 500
         ) from None
-    except aiosmtplib.SMTPNotSupported as error:
-        raise ConfigError(f"{place}: {error}; set SMTP_TLS or the addresses otherwise") from None
     except aiosmtplib.SMTPResponseException as error:
         raise NodeError(f"{place} refused the message: {_said(error)}", retryable=error.code < 500) from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise NodeError(f"{place}: {error or type(error).__name__}") from None
+        # The base class itself: the server lacks STARTTLS or a way to log in, and will tomorrow.
+        lacks = isinstance(error, aiosmtplib.SMTPNotSupported) or type(error) is aiosmtplib.SMTPException
+        raise NodeError(f"{place}: {str(error) or type(error).__name__}", retryable=not lacks) from None
     if refused:
         told = "; ".join(f"{who}: {code} {why}" for who, (code, why) in refused.items())
         raise NodeError(f"{place} took the message for some recipients only, it refused {told}", retryable=False)
