@@ -71,7 +71,7 @@ _hidden: tuple[str, ...] = ()
 def collect(secrets: Iterable[str] = (), storage_root: str | None = None) -> HandlerEnv:
     """What this process's environment says."""
     names = tuple(secrets)
-    values = {name: value for name in (*BUILT_IN, *names) if (value := os.environ.get(name))}
+    values = _from_environment((*BUILT_IN, *names))
     if storage_root is not None:
         values[STORAGE_ROOT] = storage_root
     return HandlerEnv(values, names)
@@ -81,14 +81,15 @@ def install(given: HandlerEnv, clean: bool = False) -> None:
     """Make it what handlers of this process see. clean: take the names out of this process's environment."""
     global _values, _secrets, _hidden  # one process is a runner once
     names = (*BUILT_IN, *given.secrets)
-    found = {name: value for name in names if (value := os.environ.get(name))}
+    found = _from_environment(names)
     if clean:
         for name in names:
             os.environ.pop(name, None)
     _values = found | given.values
     _secrets = Secrets({name: _values[name] for name in given.secrets if name in _values})
     looked_for = {value for name in (*KEYS, *given.secrets) if len(value := _values.get(name, "")) >= SHORTEST}
-    _hidden = tuple(sorted(looked_for, key=len, reverse=True))
+    forms = {form for value in looked_for for form in (value, _in_json(value), value.encode("unicode_escape").decode())}
+    _hidden = tuple(sorted(forms, key=len, reverse=True))
 
 
 def setting(name: str) -> str | None:
@@ -112,7 +113,7 @@ def hide_in_json(text: str) -> str:
     """The same for JSON text. Raises ConfigError where what is left is no JSON."""
     hidden = text
     for value in _hidden:
-        quoted = json.dumps(value, ensure_ascii=False)[1:-1]
+        quoted = _in_json(value)
         if quoted in hidden:
             hidden = hidden.replace(quoted, HIDDEN)
     if hidden is not text:
@@ -121,6 +122,15 @@ def hide_in_json(text: str) -> str:
         except ValueError:
             raise ConfigError("the output holds a secret: leave it out") from None
     return hidden
+
+
+def _in_json(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)[1:-1]
+
+
+def _from_environment(names: Iterable[str]) -> dict[str, str]:
+    """Stripped: a secret from a file often ends in a line break, which no header can hold."""
+    return {name: value for name in names if (value := os.environ.get(name, "").strip())}
 
 
 def _missing(name: str) -> ConfigError:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import httpx
 
 from actors.errors import ConfigError, NodeError
+from actors.handler_env import hide
 
 RETRYABLE = frozenset({408, 425, 429})
 BODY_IN_MESSAGE = 500  # characters
@@ -76,7 +77,7 @@ async def exchange(
         raise NodeError(f"{name}: too many redirects; give the final URL", retryable=False) from None
     except httpx.RequestError as error:
         raise NodeError(f"{name}: network error: {error or type(error).__name__}") from error
-    text = _text(body, response.charset_encoding)
+    text = hide(_text(body, response.charset_encoding))  # here, before anybody takes only the start of it
     return Answer(response.status_code, response.reason_phrase, response.headers, text, str(response.url))
 
 

@@ -133,7 +133,7 @@ async def send(mail: EmailMessage, to: list[Address], through: Server, seconds: 
 
 
 def _said(error: Exception) -> str:
-    return f"{getattr(error, 'code', '')} {getattr(error, 'message', error)}".strip()
+    return " ".join(f"{getattr(error, 'code', '')} {getattr(error, 'message', error)}".split())
 
 
 def _flag(name: str, default: bool) -> bool:

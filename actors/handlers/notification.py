@@ -3,7 +3,7 @@
     webhook          POST {"subject", "message", "recipient"} as JSON, with `Idempotency-Key: <execution>/<node>`
     slack, discord   POST to an incoming webhook; the subject is a first line in bold
     email            SMTP, as actors/mail.py is told by the deployment; Message-ID is the same on every attempt
-    sms              needs a plug-in: a handler of one's own that is registered as "notification"
+    sms              needs a plug-in: a handler of one's own that is registered as "notification_sms"
 
 Output: {"channel", "recipient", "sent": true}, and "status_code", or for e-mail "message_id" and "recipients". It is
 sent when the service has taken it, with a 2xx or a 250; all else fails the node. Tried again: what http_request tries
@@ -15,6 +15,7 @@ The URL of a chat's webhook is a secret. It is never shown; set it as SLACK_WEBH
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -26,7 +27,7 @@ from actors.errors import ConfigError
 from actors.expressions import as_text
 from actors.handler_env import setting
 from actors.http_exchange import as_body, checked_url, exchange, fail, name_of
-from actors.registry import NodeConfig, handler
+from actors.registry import NodeConfig, find_handler, handler
 
 MAX_ANSWER = 1 << 20  # bytes
 _lower = BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value)
@@ -56,17 +57,22 @@ class NotificationConfig(NodeConfig):
 
 
 @handler("notification", config=NotificationConfig)
-async def notification(config: NotificationConfig, ctx: NodeContext) -> dict[str, Any]:
+async def notification(config: NotificationConfig, ctx: NodeContext) -> Any:
     if config.channel == "sms":
-        raise ConfigError(
-            "channel 'sms' needs plug-in 'notification': register a handler of that name which sends it "
-            "(docs/workflows.md, Plug-ins), or use email, slack, discord or webhook"
-        )
+        return await _plug_in("notification_sms", config, ctx)
     if config.subject == "" and config.message in ("", None):
         raise ConfigError("there is nothing to tell: message and subject are empty")
     send = _email if config.channel == "email" else _post
     told = await send(config, ctx, min(config.timeout, ctx.remaining()))
     return {"channel": config.channel, "sent": True, **told}
+
+
+async def _plug_in(node_type: str, config: NotificationConfig, ctx: NodeContext) -> Any:
+    spec = find_handler(node_type)
+    given = spec.parse(config.model_dump())
+    if spec.is_async:
+        return await spec.function(given, ctx)
+    return await asyncio.to_thread(spec.function, given, ctx)
 
 
 async def _email(config: NotificationConfig, ctx: NodeContext, seconds: float) -> dict[str, Any]:

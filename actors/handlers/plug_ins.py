@@ -23,5 +23,8 @@ def _needed(node_type: str) -> Any:
     return missing
 
 
-for _type in ("agent", "browser", "connector", "ocr_switch", "osint", "rag_switch", "scraping", "social_monitoring"):
+for _type in (
+    "agent", "browser", "connector", "notification_sms", "ocr_switch", "osint", "rag_switch", "scraping",
+    "social_monitoring",
+):  # fmt: skip
     plug_in(_type, _needed(_type))

@@ -15,6 +15,7 @@ from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.expressions import prepare
 from actors.registry import HANDLERS, NodeConfig, handler
+from actors.runner_answer import failure_of
 from tests.servers import HttpServer
 from tests.unit.actors.runner_harness import Harness
 
@@ -98,6 +99,17 @@ def test_an_output_that_is_no_json_without_its_secret_fails(harness: Harness, gi
     failure = harness.run("number").failure
     assert failure is not None
     assert (failure.type, failure.message) == ("config", "the output holds a secret: leave it out")
+
+
+@pytest.mark.parametrize("token", ["line\nbreak", "never-shown-1"])
+def test_a_secret_is_hidden_however_it_is_quoted_or_cut(run: Run, server: HttpServer, given: Given, token: str) -> None:
+    given(MY_TOKEN=token)
+    server.answer(400, "x" * 495 + token)
+    for path in ("/", "/\n"):  # the second cannot be sent, and its error quotes the header
+        with pytest.raises(NodeError) as caught:
+            run("http_request", {"url": server.url, "headers": {"X": "{{ secrets.MY_TOKEN }}" + path.strip("/")}})
+        text = failure_of(caught.value).message
+        assert not any(part in text for part in ("never", "line", "break")), text
 
 
 def test_a_handler_that_asks_for_what_is_not_there(harness: Harness, given: Given) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import AuthResult
 
+from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
+from actors.registry import handler
 from tests.servers import HttpServer, SmtpServer, http_server, smtp_server
 
 Run = Callable[..., Any]
@@ -103,7 +105,7 @@ def test_nobody_there(run: Run, server: HttpServer) -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"channel": "sms", "recipient": "+41", "message": "m"}, "needs plug-in 'notification'"),
+        ({"channel": "sms", "recipient": "+41", "message": "m"}, "needs plug-in 'notification_sms'"),
         ({"channel": "slack", "message": "m"}, "give url, or set SLACK_WEBHOOK_URL for the driver"),
         ({"channel": "webhook", "recipient": "ops", "message": "m"}, "has no URL to send to: give url"),
         ({"channel": "webhook", "message": "m"}, "url: give the URL"),
@@ -116,6 +118,15 @@ def test_nobody_there(run: Run, server: HttpServer) -> None:
 def test_what_cannot_work_is_not_tried_again(run: Run, config: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         run("notification", config)
+
+
+def test_a_plug_in_may_send_an_sms(run: Run, own_registry: None) -> None:
+    @handler("notification_sms")
+    def by_sms(config: dict[str, Any], ctx: NodeContext) -> dict[str, Any]:
+        return {"sent": True, "to": config["recipient"], "key": ctx.idempotency_key}
+
+    out = run("notification", {"channel": "sms", "recipient": "+41", "message": "m"})
+    assert out == {"sent": True, "to": ["+41"], "key": "e1/n"}
 
 
 # E-mail

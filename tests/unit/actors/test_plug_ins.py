@@ -13,7 +13,17 @@ from cluster.errors import GraphInvalid
 from cluster.graph import canonical
 from tests.unit.actors.runner_harness import Harness
 
-PLACES = {"agent", "browser", "connector", "ocr_switch", "osint", "rag_switch", "scraping", "social_monitoring"}
+PLACES = {
+    "agent",
+    "browser",
+    "connector",
+    "notification_sms",
+    "ocr_switch",
+    "osint",
+    "rag_switch",
+    "scraping",
+    "social_monitoring",
+}
 
 
 def one_node(node_type: str, **edges: Any) -> dict[str, Any]:
