@@ -4,7 +4,7 @@ canonical() is for the moment a workflow is registered: it takes what a user wro
 problems at once or gives the one JSON form that is stored. load() is for the driver: it trusts the stored form, checks
 nothing again and gives a Graph that thousands of executions share, so nothing in a Graph ever changes.
 
-    {"format": 1, "entry": id | null, "timeout"?: seconds, "warnings": [text],
+    {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (graph_limits), "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
                 "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id]}}],
      "edges": [{"from": id, "to": id, "label": text | null}]}
@@ -114,6 +114,8 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
     stored: dict[str, Any] = {"format": FORMAT, "entry": checked.entry}
     if graph.timeout is not None:
         stored["timeout"] = graph.timeout
+    if graph.limits is not None:
+        stored["limits"] = graph.limits
     stored["warnings"] = list(dict.fromkeys(findings.warnings))
     stored["nodes"] = [
         {"id": node.id, "type": node.type, "config": config, **node.options, "needs": needs}

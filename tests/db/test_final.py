@@ -51,6 +51,8 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true)", id=it.driver),
     "release": lambda it: it.store.release(register(it.store)),
     "reap": lambda it: it.reap(),
+    "limit_executions": lambda it: it.sql("SELECT dray.limit_executions(ARRAY[%(id)s]::uuid[], 't', 'k')", id=it.id),
+    "pass": lambda it: it.sql("SELECT dray.pass(dray.lane('w', 'w', ''), 9, '{}')"),
 }
 
 
@@ -66,7 +68,8 @@ def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending
 def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
-    assert writing == {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
+    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
+    assert writing == made | {"limit_executions", "pass", "execution_moved"}  # the last: a trigger, of what is queued
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
