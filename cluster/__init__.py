@@ -19,6 +19,8 @@ claimer.py       takes executions while there is room
 committer.py     the group commit
 lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping
+timers.py        when which execution wants to be called again
+news.py          what came for executions, sorted by execution
 clerk.py         enters runners into the database
 patience.py      waits out a database that does not answer
 ray_bootstrap.py starts or joins Ray

@@ -20,11 +20,12 @@ from cluster.committer import LeaseGone
 from cluster.errors import GraphInvalid, Problem
 from cluster.graph import load
 from cluster.graph_types import Graph
+from cluster.news import by_execution
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
 from store.errors import LeaseLost
 from store.listener import Listener
-from store.records import Claimed, StoredOutcome
+from store.records import ChildEnd, Claimed, Signal, StoredOutcome
 
 FIRST_PAUSE = 0.02
 MAX_GRAPHS = 500  # compiled workflow versions that are kept
@@ -33,11 +34,16 @@ log = logs.get("claimer")
 
 
 class Found(NamedTuple):
-    """One claimed execution. graph: why it cannot be used, where it cannot."""
+    """One claimed execution. graph: why it cannot be used, where it cannot.
+
+    signals, children: what it may have waited for, where it has waited for such things at all.
+    """
 
     claim: Claimed
     graph: Graph | GraphInvalid
     stored: Sequence[StoredOutcome]
+    signals: Sequence[Signal] = ()
+    children: Sequence[ChildEnd] = ()
 
 
 class ClaimedBatch(NamedTuple):
@@ -170,7 +176,13 @@ class Claimer(threading.Thread):
         if again:
             for outcome in patiently("load", lambda: self._store.load_checkpoints(again), self._ended):
                 stored[outcome.execution_id].append(outcome)
-        return [Found(each, graphs[each.workflow_id], stored.get(each.id, ())) for each in claimed]
+        found = [Found(each, graphs[each.workflow_id], stored.get(each.id, ())) for each in claimed]
+        waited = [key for key, outcomes in stored.items() if any(each.kind == "g" for each in outcomes)]
+        return self._with_news(found, waited) if waited else found
+
+    def _with_news(self, found: list[Found], waited: list[str]) -> list[Found]:
+        news = by_execution(*patiently("load", lambda: self._store.news_of(waited), self._ended))
+        return [each._replace(**news[each.claim.id]._asdict()) if each.claim.id in news else each for each in found]
 
     def _load_graphs(self, ids: set[int]) -> dict[int, Graph | GraphInvalid]:
         missing = [each for each in ids if each not in self._graphs]

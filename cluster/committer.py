@@ -23,7 +23,7 @@ from cluster.execution import ExecutionRun
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
 from store.errors import DataRefused, LeaseLost
-from store.records import Outcome, Settlement
+from store.records import Child, Outcome, Settlement, Taken
 
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
 MAX_ENTRIES = 5_000
@@ -34,12 +34,17 @@ log = logs.get("committer")
 
 
 class Entry(NamedTuple):
-    """One outcome, or the end of one execution. then: nodes that wait for the commit."""
+    """One outcome, or the end of one execution. then: nodes that wait for the commit.
+
+    child: to be started with the outcome. signal: the id of the one that it takes.
+    """
 
     run: ExecutionRun
     outcome: Outcome | None = None
     then: Sequence[int] = ()
     settlement: Settlement | None = None
+    child: Child | None = None
+    signal: int | None = None
 
 
 class CommitDone(NamedTuple):
@@ -117,6 +122,7 @@ class Committer(threading.Thread):
             size = count = 0
             for count, entry in enumerate(self._given, 1):
                 size += len(entry.outcome.outcome or "") if entry.outcome else 0
+                size += len(entry.child.input) if entry.child else 0
                 if size > MAX_BYTES or count == MAX_ENTRIES:
                     break
             batch, self._given = self._given[:count], self._given[count:]
@@ -143,9 +149,17 @@ class Committer(threading.Thread):
     def _write(self, batch: list[Entry]) -> None:
         outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
         settlements = [entry.settlement for entry in batch if entry.settlement is not None]
+        children = [_child(entry, entry.child) for entry in batch if entry.child is not None]
+        taken = [
+            Taken(entry.signal, entry.outcome.node_key if entry.outcome else "")
+            for entry in batch
+            if entry.signal is not None
+        ]
         failpoints.hit("before_commit")
         store, incarnation = self._store, self._incarnation
-        settled = patiently("commit", lambda: store.commit(incarnation, outcomes, settlements), self._ended)
+        settled = patiently(
+            "commit", lambda: store.commit(incarnation, outcomes, settlements, children, taken), self._ended
+        )
         failpoints.hit("after_commit")
         left_out = [each.execution_id for each in settlements if each.execution_id not in settled]
         if left_out:  # they are not ours any more, or locked by somebody who takes his time
@@ -192,3 +206,8 @@ class Committer(threading.Thread):
         elif entry.settlement is not None:  # nothing in it but the text of its error
             text = error_text("error_refused", f"the database cannot hold this execution's error: {error.reason}")
             self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
+
+
+def _child(entry: Entry, child: Child) -> Child:
+    """Nobody waits for a child that is started by an outcome which is none of waiting."""
+    return child._replace(detached=entry.outcome is None or entry.outcome.kind != "g")

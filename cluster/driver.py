@@ -17,7 +17,6 @@ another one.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import queue
 import time
@@ -53,13 +52,13 @@ from cluster.execution import ExecutionRun
 from cluster.graph_types import NO_GRAPH
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
+from cluster.timers import Timers
 from store.driver_store import DriverStore
 from store.errors import LeaseLost, Unavailable
 from store.listener import Listener
 from store.records import Settlement
 
 EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
-TIMERS_KEPT = 10_000  # before the heap is looked through for those of ended executions
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
 
 log = logs.get("driver")
@@ -109,8 +108,7 @@ class Driver:
         self._tasks: dict[int, tuple[ExecutionRun, int, int]] = {}  # number -> run, node, attempt
         self._numbers = itertools.count(1)
         self._entries: list[Entry] = []  # of this turn
-        self._timers: list[tuple[float, int, ExecutionRun, int | None]] = []
-        self._timers_limit = TIMERS_KEPT
+        self._timers = Timers()
         self._shapes: dict[str, Shape] = {}
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
@@ -200,7 +198,8 @@ class Driver:
             time.monotonic() >= self._keeper.trusted_until
         ):  # the keeper may still wait for the answer to its last renewal
             self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
-        self._fire_timers(now)
+        for run, node in self._timers.due(now):
+            self._handle(run, TimerDue(node), now)
         if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
             self._committer.add(self._entries)
             self._entries = []
@@ -211,8 +210,7 @@ class Driver:
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for an event, at most: until the next timer of any kind."""
-        timer = self._timers[0][0] if self._timers else None
-        times = [now + 1.0, self._pool.wake_at(), timer, self._drain_until, self._ask_at]
+        times = [now + 1.0, self._pool.wake_at(), self._timers.next, self._drain_until, self._ask_at]
         return max(0.0, min(each for each in times if each is not None) - now)
 
     def _ask_for_more(self, now: float) -> None:
@@ -228,15 +226,6 @@ class Driver:
         else:
             self._ask_at = at
 
-    def _fire_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, _, run, node = heapq.heappop(self._timers)
-            self._handle(run, TimerDue(node), now)
-        if len(self._timers) > self._timers_limit:  # the time-outs of executions that ended long before them
-            self._timers = [timer for timer in self._timers if not timer[2].closed]
-            heapq.heapify(self._timers)
-            self._timers_limit = max(TIMERS_KEPT, 2 * len(self._timers))
-
     # Events
 
     def _on_claimed(self, batch: ClaimedBatch, now: float) -> None:
@@ -247,7 +236,7 @@ class Driver:
                 self._refuse_graph(found, found.graph)
                 continue
             run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
-            self._handle(run, Begin(found.stored), now)
+            self._handle(run, Begin(found.stored, found.signals, found.children), now)
         failpoints.hit("after_plan")
 
     def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
@@ -275,7 +264,7 @@ class Driver:
         self._book(news)
 
     def _on_commit(self, event: CommitDone, now: float) -> None:
-        for run, _, then, settlement in event.entries:
+        for run, _, then, settlement, _, _ in event.entries:
             if settlement is not None:
                 if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
                     del self._runs[run.id]
@@ -289,8 +278,12 @@ class Driver:
     def _on_controls(self, event: Controls, now: float) -> None:
         for execution, control in event.asked:
             run = self._runs.get(execution)
-            if run is not None and control == "cancel":
+            if run is not None:
                 self._handle(run, ControlChanged(control), now)
+        for execution, news in event.news:
+            run = self._runs.get(execution)
+            if run is not None:
+                self._handle(run, news, now)
 
     def _on_entered(self, event: RunnerEntered, now: float) -> None:
         self._pool.admit(event.runner, event.db_id)
@@ -327,12 +320,11 @@ class Driver:
             elif type(command) is Record:
                 if command.outcome.kind == "s" and self._drain_until is not None:
                     continue  # it will not be dispatched, and one that has started is never started again
-                self._entries.append(Entry(run, command.outcome, command.then))
+                self._entries.append(Entry(run, command.outcome, command.then, None, command.child, command.signal))
             elif type(command) is Settle:
                 self._entries.append(Entry(run, settlement=command.settlement))
             elif type(command) is SetTimer:
-                timer = (now + command.seconds, next(self._numbers), run, command.node)
-                heapq.heappush(self._timers, timer)
+                self._timers.set(now + command.seconds, run, command.node)
             elif type(command) is Abandon:
                 self._abandon(run, command.nodes)
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cluster import logs
+from cluster.commands import News
+from cluster.news import by_execution
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
 from store.errors import StoreError
@@ -24,9 +26,10 @@ log = logs.get("housekeeper")
 
 
 class Controls(NamedTuple):
-    """(execution id, what is asked of it) of executions that this driver holds."""
+    """(execution id, what is asked of it) of executions that this driver holds. news: (execution id, what came)."""
 
     asked: list[tuple[str, str]]
+    news: Sequence[tuple[str, News]] = ()
 
 
 class Housekeeper(threading.Thread):
@@ -77,9 +80,14 @@ class Housekeeper(threading.Thread):
         if woken:
             log.debug("timers due", executions=woken)
             self._woken()
-        if asked := self._store.controls(self._incarnation):
-            self._notify(Controls(asked))
-        if woken == WAKE_LIMIT:
+        placed = self._store.place_marks(WAKE_LIMIT)
+        if placed:
+            self._woken()
+        asked = self._store.controls(self._incarnation)
+        news = list(by_execution(*self._store.news_of_driver(self._incarnation)).items())
+        if asked or news:
+            self._notify(Controls(asked, news))
+        if WAKE_LIMIT in (woken, placed):
             return 0.0
         return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
 

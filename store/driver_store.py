@@ -19,7 +19,18 @@ from store.arrays import numbers, texts
 from store.connection import connection
 from store.errors import DataRefused, LeaseLost, Unavailable
 from store.queries import QUERIES
-from store.records import Claimed, Outcome, Reaped, Settlement, StoredOutcome, StoredWorkflow
+from store.records import (
+    Child,
+    ChildEnd,
+    Claimed,
+    Outcome,
+    Reaped,
+    Settlement,
+    Signal,
+    StoredOutcome,
+    StoredWorkflow,
+    Taken,
+)
 
 # The array parameters of commit_if_fenced, in the order of the fields, and how each is written.
 _Columns: TypeAlias = tuple[tuple[str, Callable[[Any], str]], ...]
@@ -30,6 +41,11 @@ _OUTCOMES: _Columns = (
 _SETTLEMENTS: _Columns = (
     ("settle_ids", texts), ("statuses", texts), ("wake_in", numbers), ("errors", texts), ("claims", numbers),
 )  # fmt: skip
+_CHILDREN: _Columns = (
+    ("child_ids", texts), ("child_parents", texts), ("child_workflows", texts), ("child_versions", numbers),
+    ("child_inputs", texts), ("child_detached", numbers),
+)  # fmt: skip
+_TAKEN: _Columns = (("taken_ids", numbers), ("taken_by", texts))
 
 UNIQUE_VIOLATION = "23505"
 READ_ONLY = "25006"
@@ -44,6 +60,7 @@ class DriverStore:
         self._lock = threading.Lock()
         self._held: dict[str, int] = {}  # what claim() has given and commit() has not settled -> its claim_count
         self._unsure_until = 0.0
+        self._unread = False  # an answer of news_of_driver was lost
 
     def register(self, incarnation: str, ttl: float, info: Mapping[str, Any]) -> None:
         """A new incarnation, with a live lease. info: shown to people; must have pid and host."""
@@ -91,12 +108,35 @@ class DriverStore:
     def load_workflows(self, ids: Sequence[int]) -> list[StoredWorkflow]:
         return [StoredWorkflow(*row) for row in self._ask("load_workflows", {"ids": list(ids)})]
 
+    def news_of(self, ids: Sequence[str]) -> tuple[list[Signal], list[ChildEnd]]:
+        """What these executions may wait for: signals that no node has taken, children that have ended."""
+        return _news(self._ask("news_of", {"ids": list(ids)}))
+
+    def news_of_driver(self, incarnation: str) -> tuple[list[Signal], list[ChildEnd]]:
+        """The same for what this incarnation holds, where something came since it was claimed or read last."""
+        given = {"driver": incarnation, "again": self._unread}
+        self._unread = True  # until there is an answer: the marks are taken away along with it
+        rows = self._ask("news_of_driver", given)
+        self._unread = False
+        return _news(rows)
+
+    def place_marks(self, limit: int) -> int:
+        """Wake and cancel what could not be at once. Gives how many of such marks are done with."""
+        ((done,),) = self._ask("place_marks", {"limit": limit})
+        return int(done)
+
     def commit(
-        self, incarnation: str, outcomes: Sequence[Outcome], settlements: Sequence[Settlement]
+        self,
+        incarnation: str,
+        outcomes: Sequence[Outcome],
+        settlements: Sequence[Settlement],
+        children: Sequence[Child] = (),
+        taken: Sequence[Taken] = (),
     ) -> frozenset[str]:
-        """Record outcomes and settle executions, all or nothing. Gives the ids that were ours to settle: not those that
-        an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if a value cannot be stored."""
-        given = commit_parameters(incarnation, outcomes, settlements)
+        """Record outcomes, start children, take signals and settle executions, all or nothing. Gives the ids that were
+        ours to settle: not those that an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if
+        a value cannot be stored or a child not be started."""
+        given = commit_parameters(incarnation, outcomes, settlements, children, taken)
         try:
             ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
         except DataRefused as error:
@@ -160,14 +200,31 @@ class DriverStore:
 
 
 def commit_parameters(
-    incarnation: str, outcomes: Sequence[Outcome], settlements: Sequence[Settlement]
+    incarnation: str,
+    outcomes: Sequence[Outcome],
+    settlements: Sequence[Settlement],
+    children: Sequence[Child] = (),
+    taken: Sequence[Taken] = (),
 ) -> dict[str, Any]:
     """All of commit_if_fenced but again: one array literal for each column."""
     given: dict[str, Any] = {"driver": incarnation}
-    for names, rows in ((_OUTCOMES, outcomes), (_SETTLEMENTS, settlements)):
+    parts: tuple[tuple[_Columns, Sequence[Any]], ...] = (
+        (_OUTCOMES, outcomes), (_SETTLEMENTS, settlements), (_CHILDREN, children), (_TAKEN, taken),
+    )  # fmt: skip
+    for names, rows in parts:
         columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(names)
         given |= {name: write(column) for (name, write), column in zip(names, columns, strict=True)}
     return given
+
+
+def _news(rows: Iterable[Sequence[Any]]) -> tuple[list[Signal], list[ChildEnd]]:
+    signals, children = [], []
+    for execution, number, name, node, payload, child, status, output, error in rows:
+        if child is None:
+            signals.append(Signal(number, execution, name, node, payload))
+        else:
+            children.append(ChildEnd(child, execution, status, output, error))
+    return signals, children
 
 
 def _check_fence(fenced: bool, incarnation: str) -> None:

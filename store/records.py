@@ -25,26 +25,27 @@ FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionS
 _S = ExecutionStatus
 TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]] = {
     None: {
-        _S.QUEUED: ("dray.submit", "dray.submit_many"),
+        _S.QUEUED: ("dray.submit", "dray.submit_many", "dray.start_children"),
         _S.WAITING: ("dray.submit",),  # its run_at lies ahead
     },
     _S.QUEUED: {
         _S.RUNNING: ("dray.claim_if_fenced",),
-        _S.CANCELLED: ("dray.cancel",),
+        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.RUNNING: {
         _S.QUEUED: ("dray.commit_if_fenced", "dray.give_back"),  # woken while it parked; its driver stopped or died
         _S.WAITING: ("dray.commit_if_fenced",),
+        _S.PAUSED: ("dray.commit_if_fenced", "dray.give_back"),
         _S.COMPLETED: ("dray.commit_if_fenced",),
         _S.FAILED: ("dray.commit_if_fenced",),
         _S.CANCELLED: ("dray.commit_if_fenced", "dray.give_back"),
     },
     _S.WAITING: {
-        _S.QUEUED: ("wake_due", "dray.signal"),
-        _S.CANCELLED: ("dray.cancel",),
+        _S.QUEUED: ("wake_due", "dray.signal", "dray.wake_executions"),  # the last: a child has ended
+        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.PAUSED: {
-        _S.CANCELLED: ("dray.cancel",),
+        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.COMPLETED: {},
     _S.FAILED: {},
@@ -95,13 +96,25 @@ class Outcome(NamedTuple):
 
 
 class Child(NamedTuple):
-    """An execution to be started along with an outcome. version: None = the latest. input: JSON text."""
+    """An execution to be started along with an outcome. workflow: a name, else the number of a stored version.
+
+    version: None = the latest. input: JSON text. detached: nobody waits for it, so its end is no news, and it goes on
+    when its parent is cancelled.
+    """
 
     id: str
     parent_id: str
     workflow: str
     version: int | None
     input: str
+    detached: bool = False
+
+
+class Taken(NamedTuple):
+    """A signal that a node takes along with its outcome."""
+
+    id: int
+    node_key: str
 
 
 class Signal(NamedTuple):

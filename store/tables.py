@@ -75,11 +75,14 @@ execution = Table(
     _must("claim_count", Integer, "0"),
     _must("crash_count", SmallInteger, "0"),
     _must("priority", SmallInteger, "5"),
-    _must("wake", Boolean, "false"),
+    Column("wake", Boolean, server_default=text("false")),
     _must("status", Text, "'queued'"),
     _must("queue", Text, "'default'"),
     Column("control", Text),
     Column("error", JSONB),
+    Column("parent_id", Id),
+    Column("depth", SmallInteger),
+    Column("detached", Boolean),
     CheckConstraint(
         "status IN ('queued', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')",
         name="execution_status_check",
@@ -103,7 +106,8 @@ Index(
     postgresql_where=text("status = 'waiting' AND wake_at IS NOT NULL"),
 )
 Index("execution_owner_idx", execution.c.owner, postgresql_where=text("owner IS NOT NULL"))
-Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL"))
+Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL OR wake"))
+Index("execution_parent_idx", execution.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
 Index("execution_failed_idx", execution.c.finished_at, postgresql_where=text("status = 'failed'"))
 
 execution_input = Table(
@@ -137,7 +141,14 @@ checkpoint = Table(
     Column("wake_at", Time),
     Column("outcome", JSONB),
     PrimaryKeyConstraint("execution_id", "node_key", "attempt"),
-    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f')", name="checkpoint_kind_check"),
+    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g')", name="checkpoint_kind_check"),
+)
+Index(
+    "checkpoint_wait_idx",
+    checkpoint.c.execution_id,
+    checkpoint.c.node_key,
+    checkpoint.c.attempt,
+    postgresql_where=text("kind = 'g'"),
 )
 
 runner = Table(
@@ -162,5 +173,26 @@ signal = Table(
     _must("name", Text),
     Column("payload", JSONB),
     _must("sent_at", Time, "now()"),
+    Column("node", Text),
+    Column("dedupe", Text),
+    Column("consumed_at", Time),
+    Column("consumed_by", Text),
 )
 Index("signal_execution_idx", signal.c.execution_id)
+Index("signal_unread_idx", signal.c.execution_id, postgresql_where=text("consumed_at IS NULL"))
+Index(
+    "signal_dedupe_key",
+    signal.c.execution_id,
+    signal.c.dedupe,
+    unique=True,
+    postgresql_where=text("dedupe IS NOT NULL"),
+)
+
+pending_mark = Table(
+    "pending_mark",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _must("execution_id", Id),
+    _must("mark", Text),
+    CheckConstraint("mark IN ('wake', 'cancel')", name="pending_mark_check"),
+)

@@ -138,7 +138,7 @@ def test_so_does_any_other_value_that_its_column_cannot_hold(
     assert status(sql, claim.id) == "running"
 
 
-@pytest.mark.parametrize("unknown", ["done", "running", "paused", None])
+@pytest.mark.parametrize("unknown", ["done", "running", None])
 def test_a_status_that_ends_no_claim_is_refused(store: DriverStore, client: Client, sql: Sql, unknown: Any) -> None:
     incarnation, (claim,) = claimed(store, client)
     with pytest.raises(DataRefused):

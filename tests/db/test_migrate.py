@@ -34,18 +34,18 @@ def blank(empty: str) -> Iterator[Engine]:
 
 
 def test_an_empty_database_is_refused_until_it_is_migrated(blank: Engine) -> None:
-    with pytest.raises(SchemaMissing, match=r"found nothing, needed 0001.*dray migrate"):
+    with pytest.raises(SchemaMissing, match=r"found nothing, needed 0002.*dray migrate"):
         verify(blank)
     with pytest.raises(SchemaMissing, match="dray migrate"):
         Client(blank).submit("w")
-    assert migrate(blank) == "0001"
+    assert migrate(blank) == "0002"
     verify(blank)
 
 
 def test_a_second_time_changes_nothing(blank: Engine) -> None:
     migrate(blank)
     before = Sql(blank)(SCHEMA)
-    assert migrate(blank) == "0001"
+    assert migrate(blank) == "0002"
     assert Sql(blank)(SCHEMA) == before
     assert len(before) > 40
 
@@ -56,7 +56,7 @@ def test_two_at_once_make_it_once(blank: Engine, empty: str) -> None:
         both = [Running(lambda: migrate(blank)), Running(lambda: migrate(blank))]
         until_blocked(Sql(blank), 2)
         other.connection.rollback()
-    assert [each.result() for each in both] == ["0001", "0001"]
+    assert [each.result() for each in both] == ["0002", "0002"]
     verify(blank)
 
 
@@ -89,7 +89,7 @@ def test_a_newer_schema_is_refused_by_both(engine: Engine, sql: Sql) -> None:
 @pytest.mark.usefixtures("own_database")
 def test_an_older_schema_is_refused_with_what_was_found(engine: Engine, sql: Sql) -> None:
     sql("DELETE FROM dray.alembic_version")
-    with pytest.raises(SchemaMissing, match="found nothing, needed 0001"):
+    with pytest.raises(SchemaMissing, match="found nothing, needed 0002"):
         verify(engine)
 
 

@@ -174,6 +174,7 @@ def test_a_commit_reads_what_it_settles(big: Big) -> None:
     columns |= {"branches": [None] * HELD, "outcomes": ["1"] * HELD, "waits": [None] * HELD, "runners": [None] * HELD}
     settle = {"settle_ids": ids, "statuses": ["completed"] * HELD, "wake_in": [None] * HELD, "errors": [None] * HELD}
     settle |= {"claims": [None] * HELD}
+    settle |= {name: "{}" for name in commit_given("", [], []) if name.startswith(("child_", "taken_"))}
     for again in (False, True):
         given = {"driver": big.driver, "again": again, "durations": [None] * HELD, **columns, **settle}
         scans, rows = big.read(QUERIES["commit_if_fenced"], **given)
