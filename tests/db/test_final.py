@@ -37,7 +37,8 @@ class Ended:
 
     def mark(self) -> None:
         for mark in ("wake", "cancel"):
-            self.sql("INSERT INTO dray.pending_mark (execution_id, mark) VALUES (%(id)s, %(mark)s)", id=self.id, mark=mark)
+            insert = "INSERT INTO dray.pending_mark (execution_id, mark) VALUES (%(id)s, %(mark)s)"
+            self.sql(insert, id=self.id, mark=mark)
         assert self.store.place_marks(9) == 2
 
     def reap(self) -> None:
