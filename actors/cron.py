@@ -1,7 +1,7 @@
 """Cron expressions: five fields as Debian's cron reads them, and its names (@daily). Which times they mean: cronsim.
 
-cronsim, because it is kept well (it is what Healthchecks runs on), follows Debian's cron through changes of daylight
-saving time, works with zoneinfo, and needs nothing else; croniter got those wrong for years, APScheduler is more than that.
+cronsim, because it is kept well (Healthchecks runs on it), follows Debian's cron through changes of daylight saving
+time, works with zoneinfo, and needs nothing else; croniter got those changes wrong for years.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class GraphInvalid(ClusterError):
 
 
 class ScheduleInvalid(ClusterError):
-    """A schedule that means no time: a bad cron expression, interval, time or zone. reason: one line, with what to do."""
+    """A schedule that means no time: a bad cron expression, interval, time or zone. reason: one line."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

@@ -81,14 +81,15 @@ class Timing:
         return self.after(moment - _EPSILON)
 
     def newest(self, slot: datetime, now: datetime, count: int) -> datetime:
-        """Where the newest `count` slots up to now begin, of those that begin with `slot`; at `slot` if it has fewer."""
+        """Where the newest `count` slots up to now begin, of those from `slot` on; `slot` if there are fewer."""
         if self.kind == "interval":
             step = timedelta(seconds=int(self.expression))
             return max(slot, slot + ((now - slot) // step - count + 1) * step)
         if self.kind == "once":
             return slot
         found = now
-        backwards = CronSim(five_fields(self.expression), now.astimezone(_zone(self.zone)) + _EPSILON, reverse=True)
+        start = now.replace(microsecond=0) + timedelta(seconds=1)  # it gives what lies before, in whole seconds
+        backwards = CronSim(five_fields(self.expression), start.astimezone(_zone(self.zone)), reverse=True)
         for _, each in zip(range(count), backwards, strict=False):
             found = each.astimezone(UTC)
             if found <= slot:

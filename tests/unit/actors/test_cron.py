@@ -7,7 +7,9 @@ import pytest
 from actors.cron import ALIASES, five_fields
 
 
-@pytest.mark.parametrize("expression", ["* * * * *", "*/5 9-17 * jan,JUL Mon-Fri", "0 0 L * *", "0 9 * * 1#2", "5 4 31 1 *"])
+@pytest.mark.parametrize(
+    "expression", ["* * * * *", "*/5 9-17 * jan,JUL Mon-Fri", "0 0 L * *", "0 9 * * 1#2", "5 4 31 1 *"]
+)
 def test_five_fields_are_taken_as_they_are(expression: str) -> None:
     assert five_fields(f"  {expression} ") == expression
 
