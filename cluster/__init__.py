@@ -14,6 +14,7 @@ claimer.py       takes executions while there is room
 committer.py     the group commit
 lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping
+scheduler.py     starts what schedules ask for; schedules.py: which slots there are and what becomes of them, pure
 clerk.py         enters runners into the database
 patience.py      waits out a database that does not answer
 ray_bootstrap.py starts or joins Ray

@@ -6,7 +6,7 @@ connection.py    engines, transactions, psycopg2's errors as ours, waiting until
 embedded.py      a Postgres of our own under a data folder, for demo, dev and tests
 records.py       what the store gives and takes; which statement may make which transition of a status
 queries.py       the statements of sql/, by name
-driver_store.py  every statement that a driver makes, one transaction each
+driver_store.py  every statement that a driver makes, one transaction each (schedule_store.py: those for schedules)
 arrays.py        whole columns as array literals, for statements that take thousands of rows
 client_base.py   what every part of the client stands on
 client.py        submit executions and look at them, from any program

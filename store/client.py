@@ -207,7 +207,9 @@ class Client(ClientBase):
     def apply_workflow(self, name: str, graph: Mapping[str, Any]) -> tuple[int, int, bool]:
         """Store a graph as the next version; gives (id, version, whether it is new). The latest version's graph again
         makes no new version. graph: canonical, as cluster.graph.canonical() or dray.canonical_graph() makes it."""
-        ((found, version, created),) = self._ask("apply_workflow", {"name": name, "graph": json_text(graph, "graph")})
+        ((found, version, created, _),) = self._ask(
+            "apply_workflow", {"name": name, "graph": json_text(graph, "graph")}
+        )
         return found, version, created
 
     def workflows(self) -> Workflows:
