@@ -28,13 +28,13 @@ log = logs.get("scheduler")
 
 
 class Scheduler(threading.Thread):
-    """started: called when executions were started, to look for work at once."""
+    """woken: called when executions were started, to look for work at once."""
 
-    def __init__(self, store: DriverStore, bounds: Bounds, started: Callable[[], None]) -> None:
+    def __init__(self, store: DriverStore, bounds: Bounds, woken: Callable[[], None]) -> None:
         super().__init__(name="scheduler", daemon=True)
         self._store = store
         self._bounds = bounds
-        self._started = started
+        self._woken = woken
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -62,7 +62,7 @@ class Scheduler(threading.Thread):
                 break
             ran = self._look_at(row) or ran
         if ran:
-            self._started()
+            self._woken()
         if due:
             return 0.0  # their next slots may be due already
         return TURN if following is None else max(SHORTEST_TURN, following)
