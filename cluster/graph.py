@@ -4,7 +4,7 @@ canonical() is for the moment a workflow is registered: it takes what a user wro
 problems at once or gives the one JSON form that is stored. load() is for the driver: it trusts the stored form, checks
 nothing again and gives a Graph that thousands of executions share, so nothing in a Graph ever changes.
 
-    {"format": 1, "entry": id | null, "timeout"?: seconds, "warnings": [text],
+    {"format": 1, "entry": id | null, "timeout"?: seconds, "schedule"?: {...}, "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
                 "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id]}}],
      "edges": [{"from": id, "to": id, "label": text | null}]}
@@ -27,6 +27,7 @@ from cluster.errors import GraphInvalid, Problem
 from cluster.graph_check import check
 from cluster.graph_json import MAX_DEPTH, json_problems
 from cluster.graph_labels import SELECTING
+from cluster.graph_schedule import read_schedule
 from cluster.graph_source import Findings, read
 
 FORMAT = 1
@@ -108,12 +109,15 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
         raise GraphInvalid(findings.problems)
     graph = read(source, handlers, findings)
     checked = check(graph, handlers, findings)
+    schedule = read_schedule(source, graph.nodes, findings)
     if findings.problems:
         raise GraphInvalid(list(dict.fromkeys(findings.problems)))
     ids = [node.id for node in graph.nodes]
     stored: dict[str, Any] = {"format": FORMAT, "entry": checked.entry}
     if graph.timeout is not None:
         stored["timeout"] = graph.timeout
+    if schedule is not None:
+        stored["schedule"] = schedule
     stored["warnings"] = list(dict.fromkeys(findings.warnings))
     stored["nodes"] = [
         {"id": node.id, "type": node.type, "config": config, **node.options, "needs": needs}

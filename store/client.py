@@ -18,7 +18,8 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from store.arrays import texts
-from store.client_base import ClientBase, json_text, uuid_text
+from store.client_base import json_text, uuid_text
+from store.client_schedules import ScheduleClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
 
@@ -83,8 +84,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(ClientBase):
-    """Submit, look, cancel, signal, store workflows."""
+class Client(ScheduleClient):
+    """Submit, look, cancel, signal, store workflows, schedule them."""
 
     # Executions
 
