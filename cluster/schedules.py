@@ -61,7 +61,7 @@ class Timing:
     def after(self, moment: datetime) -> datetime | None:
         """The first slot after the moment; None: there is none. Of an interval: counted from the moment."""
         if self.kind == "interval":
-            return moment.astimezone(UTC) + timedelta(seconds=int(self.expression))
+            return moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=int(self.expression))
         if self.kind == "once":
             at = _moment(self.expression, self.zone)
             return at if at > moment else None
