@@ -66,7 +66,7 @@ def list_(
         put_json([_json(each) for each in found])
         return
     rows = [
-        (each.name, each.status, _when(each), each.workflow, _next(each, 1), each.last_at, each.error) for each in found
+        (each.name, each.status, _when(each), each.workflow, _first(each), each.last_at, each.error) for each in found
     ]
     put_table("", ("name", "status", "when", "workflow", "next", "last", "error"), rows)
 
@@ -169,18 +169,20 @@ def _next(found: Schedule, count: int) -> list[datetime]:
     return [timing.shown(found.next_at), *timing.following(found.next_at, count - 1)]
 
 
-def _json(found: Schedule) -> dict[str, Any]:
+def _first(found: Schedule) -> str | None:
     following = _next(found, 1)
-    return {**asdict(found), "next": following[0].isoformat() if following else None}
+    return following[0].isoformat() if following else None
+
+
+def _json(found: Schedule) -> dict[str, Any]:
+    return {**asdict(found), "next": _first(found)}
 
 
 def _say(found: Schedule, as_json: bool) -> None:
     if as_json:
         put_json(_json(found))
         return
-    following = _next(found, 1)
-    when = f"next {following[0].isoformat(sep=' ')}" if following else "no slot to come"
-    put(f"{found.name} {found.status}: {found.workflow} {_when(found)}, {when}")
+    put(f"{found.name} {found.status}: {found.workflow} {_when(found)}, next {_first(found) or 'none'}")
 
 
 def _when(found: Schedule) -> str:
