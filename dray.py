@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from actors.errors import ConfigError, NodeError
     from actors.expressions import Expression
     from actors.registry import NodeConfig, handler
-    from cluster.errors import GraphInvalid, RayUnavailable, SettingsInvalid
+    from cluster.errors import GraphInvalid, RayUnavailable, ScheduleInvalid, SettingsInvalid
+    from cluster.schedules import Timing
     from cluster.workflows import canonical_graph
     from store.client import Attempt, Client, Execution
+    from store.client_schedules import Schedule
     from store.errors import (
         AccessRefused,
         DatabaseURLInvalid,
         DataRefused,
         ExecutionNotFound,
+        ScheduleNotFound,
         SchemaMissing,
         StoreError,
         Unavailable,
@@ -44,14 +47,17 @@ _FROM = {
     "actors.errors": ("ConfigError", "NodeError"),
     "actors.expressions": ("Expression",),
     "actors.registry": ("NodeConfig", "handler"),
-    "cluster.errors": ("GraphInvalid", "RayUnavailable", "SettingsInvalid"),
+    "cluster.errors": ("GraphInvalid", "RayUnavailable", "ScheduleInvalid", "SettingsInvalid"),
+    "cluster.schedules": ("Timing",),
     "cluster.workflows": ("canonical_graph",),
     "store.client": ("Attempt", "Client", "Execution"),
+    "store.client_schedules": ("Schedule",),
     "store.errors": (
         "AccessRefused",
         "DataRefused",
         "DatabaseURLInvalid",
         "ExecutionNotFound",
+        "ScheduleNotFound",
         "SchemaMissing",
         "StoreError",
         "Unavailable",
@@ -80,9 +86,13 @@ __all__ = [
     "NodeError",
     "Raw",
     "RayUnavailable",
+    "Schedule",
+    "ScheduleInvalid",
+    "ScheduleNotFound",
     "SchemaMissing",
     "SettingsInvalid",
     "StoreError",
+    "Timing",
     "Unavailable",
     "Wait",
     "WaitTimeout",
