@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors.config_shape import BareExpression, Raw
+    from actors.config_shape import BareExpression, HoldsSecrets, Raw
     from actors.context import Branch, NodeContext, Wait
     from actors.errors import ConfigError, NodeError
     from actors.expressions import Expression
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _FROM = {
-    "actors.config_shape": ("BareExpression", "Raw"),
+    "actors.config_shape": ("BareExpression", "HoldsSecrets", "Raw"),
     "actors.context": ("Branch", "NodeContext", "Wait"),
     "actors.errors": ("ConfigError", "NodeError"),
     "actors.expressions": ("Expression",),
@@ -74,6 +74,7 @@ __all__ = [
     "ExecutionNotFound",
     "Expression",
     "GraphInvalid",
+    "HoldsSecrets",
     "NodeConfig",
     "NodeContext",
     "NodeError",

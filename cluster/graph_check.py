@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.expressions import References, prepare
-from actors.registry import HandlerSpec
+from actors.registry import INSTEAD, HandlerSpec
 from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
 from cluster.graph_breaks import find_regions
@@ -99,8 +99,11 @@ def _check_nodes(
     for position, node in enumerate(graph.nodes):
         handler = handlers.get(node.type)
         if handler is None:
-            hint = nearest.hint(node.type, handlers.keys()) or ": load the module that registers a handler for it"
+            hint = f": use {INSTEAD[node.type]}" if node.type in INSTEAD else nearest.hint(node.type, handlers.keys())
+            hint = hint or ": load the module that registers a handler for it"
             findings.problem(node.place, f"unknown type {quoted(node.type)}{hint}")
+        elif handler.is_plug_in:
+            findings.warn(node.place, f"fails when it runs: needs plug-in {quoted(node.type)}, a handler of your own")
         home = checked.regions.home[position]
         aliases = (names[home] if home != ROOT else {}) if regions_known else every_name
         prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases)

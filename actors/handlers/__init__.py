@@ -1,14 +1,19 @@
 """The built-in node types. Importing this package registers them all; a new file is added to the list below."""
 
 from actors.handlers import (
+    ai_prompt,
     break_continue,
     code,
     condition,
     delay,
     http_request,
     lists,
+    log,
     loop,
     merge,
+    notification,
+    plug_ins,
+    storage,
     switch,
     trigger,
     try_catch,
@@ -16,6 +21,6 @@ from actors.handlers import (
 )
 
 __all__ = [
-    "break_continue", "code", "condition", "delay", "http_request", "lists", "loop", "merge", "switch", "trigger",
-    "try_catch", "variables",
+    "ai_prompt", "break_continue", "code", "condition", "delay", "http_request", "lists", "log", "loop",
+    "merge", "notification", "plug_ins", "storage", "switch", "trigger", "try_catch", "variables",
 ]  # fmt: skip
