@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actors.config_shape import BareExpression, Raw
-    from actors.context import Branch, NodeContext, Wait
-    from actors.errors import ConfigError, NodeError
+    from actors.context import Again, Branch, News, NodeContext, Wait, WaitForChild, WaitForSignal
+    from actors.errors import ChildFailed, ConfigError, NodeError, WaitTimedOut
     from actors.expressions import Expression
     from actors.registry import NodeConfig, handler
     from cluster.errors import GraphInvalid, RayUnavailable, SettingsInvalid
@@ -40,8 +40,8 @@ __version__ = "0.1.0"
 
 _FROM = {
     "actors.config_shape": ("BareExpression", "Raw"),
-    "actors.context": ("Branch", "NodeContext", "Wait"),
-    "actors.errors": ("ConfigError", "NodeError"),
+    "actors.context": ("Again", "Branch", "News", "NodeContext", "Wait", "WaitForChild", "WaitForSignal"),
+    "actors.errors": ("ChildFailed", "ConfigError", "NodeError", "WaitTimedOut"),
     "actors.expressions": ("Expression",),
     "actors.registry": ("NodeConfig", "handler"),
     "cluster.errors": ("GraphInvalid", "RayUnavailable", "SettingsInvalid"),
@@ -63,9 +63,11 @@ _MODULE_OF = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
     "AccessRefused",
+    "Again",
     "Attempt",
     "BareExpression",
     "Branch",
+    "ChildFailed",
     "Client",
     "ConfigError",
     "DataRefused",
@@ -74,6 +76,7 @@ __all__ = [
     "ExecutionNotFound",
     "Expression",
     "GraphInvalid",
+    "News",
     "NodeConfig",
     "NodeContext",
     "NodeError",
@@ -84,6 +87,9 @@ __all__ = [
     "StoreError",
     "Unavailable",
     "Wait",
+    "WaitForChild",
+    "WaitForSignal",
+    "WaitTimedOut",
     "WaitTimeout",
     "WorkflowNotFound",
     "__version__",
