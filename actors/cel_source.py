@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 # CEL's own tokens, and three more (===, !==, =>) that translate() removes. The last alternative matches any character,
@@ -151,6 +151,33 @@ def translate(text: str, node_ids: Collection[str], names: Sequence[str] = ()) -
     return "".join(out)
 
 
+def with_aliases(text: str, aliases: Mapping[str, str]) -> str:
+    """A translated expression with its root names replaced: {"row": "nodes.each.output.item"} makes `row.x` that item's
+    x. Members, texts, functions and the variables of macros keep their names."""
+    found = list(tokens(text))
+    hidden = _hidden(found)
+    out: list[str] = []
+    position = 0
+    for index, token in enumerate(found):
+        is_root = token.kind == "name" and token.text in aliases and _text(found, index - 1) != "."
+        if is_root and _text(found, index + 1) != "(" and index not in hidden.get(token.text, ()):
+            out.extend((text[position : token.start], aliases[token.text]))
+            position = token.start + len(token.text)
+    return "".join((*out, text[position:]))
+
+
+def _hidden(found: Sequence[Token]) -> dict[str, set[int]]:
+    """Where a name is the variable of a macro: from its place in `.map(x, ...)` to the bracket that ends the call."""
+    hidden: dict[str, set[int]] = {}
+    for start in _variables(found):
+        depth, end = 1, start
+        while depth and end + 1 < len(found):
+            end += 1
+            depth += (found[end].text == "(") - (found[end].text == ")")
+        hidden.setdefault(found[start].text, set()).update(range(start, end))
+    return hidden
+
+
 def _without_arrow(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The body of an arrow function, and its parameters' names -> ours, by position. Other text is left as it is."""
     arrow = ARROW.match(text) if names else None
@@ -218,14 +245,19 @@ def hoist(text: str) -> Hoisted:
 
 def _bound(found: Sequence[Token]) -> frozenset[str]:
     """Variables of macros: the x of `.map(x, ...)`."""
-    return frozenset(
-        found[i + 3].text
+    return frozenset(found[index].text for index in _variables(found))
+
+
+def _variables(found: Sequence[Token]) -> list[int]:
+    """Where macros name their variables."""
+    return [
+        i + 3
         for i in range(len(found) - 4)
         if found[i].text == "."
         and found[i + 1].text in MACROS
         and found[i + 2].text == "("
         and found[i + 4].text == ","
-    )
+    ]
 
 
 def _path(found: Sequence[Token], start: int) -> tuple[Path, int]:

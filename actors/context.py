@@ -129,7 +129,7 @@ class NodeContext:
     """One attempt of one node.
 
     node_key: scope and node id, as in logs and checkpoints. attempt: 1 for the first.
-    deadline: on the clock of time.monotonic(). scope: the names of expressions (input, nodes, vars, execution).
+    deadline: on the clock of time.monotonic(). scope: the names of expressions (input, nodes, vars, execution, error).
     inputs: node id -> output of each direct predecessor that ran; empty unless the handler needs "inputs".
     news: what it has waited for, None in the first call. state: what it left when it began to wait.
     """
@@ -161,6 +161,12 @@ class NodeContext:
     def vars(self) -> Mapping[str, Any]:
         """Variable name -> value as set so far; empty unless the handler needs "vars"."""
         found: Mapping[str, Any] = self.scope.get("vars") or {}
+        return found
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """The failure that led to this node: its type, message and node; None if none did."""
+        found: Mapping[str, Any] | None = self.scope.get("error")
         return found
 
     @property

@@ -4,6 +4,7 @@
     ├── NodeError              this attempt failed; retried if `retryable`
     │   ├── ChildFailed        an execution that the node started and waited for did not complete: never retried
     │   ├── WaitTimedOut       what the node waited for did not come in time: never retried
+    │   ├── FailedAgain        the failure of another node, handed on by one that could have taken it; never retried
     │   └── ConfigError        the same config fails again: never retried
     │       ├── ExpressionError    an expression or template that cannot be compiled or evaluated
     │       └── UnknownHandler     no handler is registered for the node's type
@@ -32,6 +33,17 @@ class NodeError(ActorsError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class FailedAgain(NodeError):
+    """The failure that led to this node, again, because it is not for this node to take. type: of that failure."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message, retryable=False)
+        self.type = error_type
+
+    def __reduce__(self) -> tuple[type[FailedAgain], tuple[str, str]]:
+        return type(self), (self.type, self.message)
 
 
 class _Final(NodeError):

@@ -5,7 +5,8 @@ A runner gets a node   compile_config(config, model): once per node of a workflo
 A node is to run       CompiledConfig.render(scope): fill in the templates; bare fields are left for the handler
 A handler asks         evaluate(expression, scope), by way of NodeContext.evaluate
 
-Names: input, nodes.<id>.output, vars, execution; in bare fields also those that the handler gives (item, index, acc).
+Names: input, nodes.<id>.output, vars, execution, error (the failure that led to this node: type, message, node; null
+where none did); in bare fields also those that the handler gives (item, index, acc); in a loop its aliases.
 A missing key, or a key of null, is null in a template; in a bare expression it is an error that names it: a condition
 on a misspelt name must not quietly be false. `has(input.a.b)` is false if any part of the path is missing.
 
@@ -27,12 +28,13 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cel
 from pydantic import BaseModel
 
-from actors.cel_source import Code, Path, SourceError, hoist, show, split, translate, with_doubles
+from actors.cel_source import Code, Path, SourceError, hoist, show, split, translate, with_aliases, with_doubles
 from actors.config_shape import BareExpression, Expression, Raw, Shape
 from actors.errors import ExpressionError
 
@@ -42,12 +44,13 @@ __all__ = [
 ]  # fmt: skip
 
 Scope = Mapping[str, Any]
-ROOTS = ("input", "nodes", "vars", "execution")
+ROOTS = ("input", "nodes", "vars", "execution", "error")
 FUNCTIONS = frozenset(
     "size contains startsWith endsWith matches type dyn string int uint double bytes timestamp duration getFullYear "
     "getMonth getDayOfYear getDayOfMonth getDate getDayOfWeek getHours getMinutes getSeconds getMilliseconds "
     "of none ofNonZeroValue value hasValue or orValue".split()
 )
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 _MISSING = object()
 _CACHED = 4_096  # texts; a program is a few KiB
 
@@ -58,6 +61,7 @@ class References(NamedTuple):
     input: bool
     vars: bool
     nodes: frozenset[str]
+    error: bool = False
 
 
 class Prepared(NamedTuple):
@@ -279,26 +283,34 @@ def _text_renderer(text: str) -> Callable[[Scope], Any]:
 # Storing
 
 
-def prepare(config: dict[str, Any], model: type[BaseModel] | None, node_ids: Collection[str]) -> Prepared:
+def prepare(
+    config: dict[str, Any],
+    model: type[BaseModel] | None,
+    node_ids: Collection[str],
+    aliases: Mapping[str, str] = NO_ALIASES,
+) -> Prepared:
     """Translate and check every template and bare expression of a config; finds all problems, raises nothing.
 
     node_ids: of the whole graph; pass a set. Raw fields, and fields that the model ignores, are left as they are.
+    aliases: root name -> the path that it stands for, such as {"item": "nodes.each.output.item"} in a loop's body. The
+    names above, and those of a bare field itself, are no aliases, whatever this says.
     """
-    preparing = _Preparing(node_ids)
+    preparing = _Preparing(node_ids, aliases)
     translated = preparing.value(config, Shape(model=model), "")
     paths = preparing.paths
     computed = any(path == ("nodes",) for path in paths)
     nodes = node_ids if computed else [str(p[1]) for p in paths if p[0] == "nodes" and p[1] in node_ids]
     roots = {path[0] for path in paths}
-    references = References("input" in roots, "vars" in roots, frozenset(nodes))
+    references = References("input" in roots, "vars" in roots, frozenset(nodes), "error" in roots)
     return Prepared(translated, references, preparing.problems)
 
 
 class _Preparing:
     """One walk through a config."""
 
-    def __init__(self, node_ids: Collection[str]) -> None:
+    def __init__(self, node_ids: Collection[str], aliases: Mapping[str, str]) -> None:
         self.node_ids = node_ids
+        self.aliases = {k: translate(v, node_ids) for k, v in aliases.items() if k not in ROOTS}
         self.paths: set[Path] = set()
         self.problems: list[tuple[str, str]] = []
 
@@ -328,7 +340,7 @@ class _Preparing:
             self.problems.append((place, "the expression is empty"))
             return text
         try:
-            translated = translate(text, self.node_ids, names)
+            translated = with_aliases(translate(text, self.node_ids, names), self.aliases_beside(names))
             program = compile_expression(translated)
         except (SourceError, ExpressionError) as error:
             self.problems.append((place, str(error)))
@@ -340,6 +352,9 @@ class _Preparing:
         self.paths.update(program.paths)
         return translated
 
+    def aliases_beside(self, names: Sequence[str]) -> dict[str, str]:
+        return {name: path for name, path in self.aliases.items() if name not in names} if names else self.aliases
+
     def check(self, path: Path, place: str, names: Sequence[str]) -> None:
         root = str(path[0])
         if root == "nodes" and len(path) > 1 and path[1] not in self.node_ids:
@@ -347,7 +362,7 @@ class _Preparing:
         elif root not in ROOTS and root not in names:
             node_id = next((n for n in (root, root.removesuffix("_output")) if n in self.node_ids), None)
             hint = f"nodes.{node_id}.output" if node_id else f"input.{root}"
-            known = ", ".join((*ROOTS, *names))
+            known = ", ".join((*ROOTS, *dict.fromkeys((*names, *self.aliases))))
             self.problems.append((place, f"unknown name {root!r} (known are {known}); did you mean {hint}?"))
 
     def near(self, node_id: str) -> str:

@@ -25,7 +25,7 @@ from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, Unkno
 
 BUILT_IN = "actors.handlers"
 ENTRY_POINTS = "dray.handlers"
-NEEDS = frozenset({"input", "inputs", "vars"})
+NEEDS = frozenset({"input", "inputs", "vars", "error"})
 
 Model: TypeAlias = type[BaseModel]  # HandlerSpec has a field named `type`
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
-from actors.errors import ConfigError, NodeError
+from actors.errors import ConfigError, FailedAgain, NodeError
 from actors.messages import ChildStart, NodeFailure, NodeResult
 
 MAX_TEXT = 2_000  # characters of a failure's message
@@ -36,9 +36,7 @@ def answered(number: int, answer: Any, max_bytes: int, duration_ms: int) -> Node
     return NodeResult(number, json_text(answer, max_bytes), branch, None, wait, duration_ms)
 
 
-def _waiting(
-    number: int, answer: WaitForSignal | WaitForChild | Again, max_bytes: int, duration_ms: int
-) -> NodeResult:
+def _waiting(number: int, answer: WaitForSignal | WaitForChild | Again, max_bytes: int, duration_ms: int) -> NodeResult:
     awaits: dict[str, Any] = {} if answer.state is None else {"state": answer.state}
     seconds = answer.seconds if isinstance(answer, Again) else answer.timeout
     child = None
@@ -137,10 +135,11 @@ def failed(number: int, failure: NodeFailure, duration_ms: int = 0) -> NodeResul
 
 
 def failure_of(error: BaseException) -> NodeFailure:
-    """Any exception as a failure. A ConfigError has the type "config", all others the name of their class."""
+    """Any exception as a failure. A ConfigError has the type "config", all others the name of their class, or that of
+    the failure which they hand on."""
     if isinstance(error, ConfigError):
         return NodeFailure("config", one_text(error), retryable=False)
-    name = clean(type(error).__name__, 200)
+    name = clean(error.type if isinstance(error, FailedAgain) else type(error).__name__, 200)
     if isinstance(error, NodeError):
         return NodeFailure(name, one_text(error), retryable=bool(getattr(error, "retryable", True)))
     return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True)

@@ -85,6 +85,7 @@ _ROOTS: dict[str, Callable[[NodeTask], Any]] = {
     "nodes": lambda task: {node_id: {"output": json.loads(text)} for node_id, text in task.nodes},
     "vars": _variables,
     "execution": lambda task: {"id": task.execution_id, "workflow": task.workflow},
+    "error": lambda task: None if task.error is None else json.loads(task.error),
 }
 
 

@@ -4,9 +4,14 @@ errors.py        what may go wrong between the two; the tree is drawn on top
 settings.py      every setting, from the environment, checked before anything starts
 logs.py          one line per transition: for people on a terminal, JSON elsewhere, never a password
 failpoints.py    named places where a test makes this process die, fail or stop
-graph.py         a workflow's graph: four formats in, one canonical form, one Graph in memory (graph_*.py: its parts)
+graph.py         a workflow's graph: canonical() for storing, load() for running (graph_*.py: its parts)
+graph_types.py   the graph in memory: regions, each without a cycle; graph_load.py makes it from the stored form
 workflows.py     workflow files: read, checked, made canonical
-plan.py          which nodes may run now, a fold of outcomes; pure
+plan.py          which nodes of one scope may run now, a fold of outcomes; pure
+scopes.py        the scopes of one execution, turn by turn, and the ends of loops (scope.py: their state); pure
+values.py        what a node is given; pure
+newsroom.py      which nodes wait for signals and children, and what came; pure
+attempts.py      how often a node is tried; pure
 commands.py      the events and commands of one execution
 execution.py     one claimed execution: handle(event) -> commands; pure
 driver.py        the thread that decides, its inbox, and the order of a turn

@@ -16,8 +16,8 @@ from actors.local_pool import local_runners
 from actors.pool import Pool, RunnerFactory, Shape
 from actors.registry import load_handlers
 from cluster import failpoints, logs
+from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
-from cluster.execution import Policy
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
@@ -98,15 +98,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
         heartbeat=settings.heartbeat,
         drain_timeout=settings.drain_timeout,
         default_shape=shape,
-        policy=Policy(
-            max_retries=settings.max_retries,
-            retry_delay=settings.retry_delay,
-            retry_multiplier=settings.retry_multiplier,
-            retry_max_delay=settings.retry_max_delay,
-            node_timeout=settings.node_timeout,
-            execution_timeout=settings.execution_timeout,
-            crash_limit=settings.crash_limit,
-        ),
+        policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
     )
 
     def make_pool(notify: Callable[[Any], None]) -> Pool:

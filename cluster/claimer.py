@@ -18,7 +18,8 @@ from typing import NamedTuple
 from cluster import failpoints, logs
 from cluster.committer import LeaseGone
 from cluster.errors import GraphInvalid, Problem
-from cluster.graph import Graph, load
+from cluster.graph import load
+from cluster.graph_types import Graph
 from cluster.news import by_execution
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore

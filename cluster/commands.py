@@ -3,6 +3,7 @@ the other; the driver makes the former and carries out the latter."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -119,3 +120,9 @@ class Abandon(NamedTuple):
 
 
 Command: TypeAlias = Dispatch | Record | Settle | SetTimer | Abandon
+
+
+def error_text(kind: str, message: str, node: str | None = None) -> str:
+    """An error as it is stored. kind: as NodeFailure.type."""
+    error = {"type": kind, "message": message}
+    return json.dumps(error if node is None else {**error, "node": node}, ensure_ascii=False)

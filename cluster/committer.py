@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from cluster import failpoints, logs
-from cluster.execution import ExecutionRun, error_text
+from cluster.commands import error_text
+from cluster.execution import ExecutionRun
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
 from store.errors import DataRefused, LeaseLost

@@ -21,12 +21,13 @@ import heapq
 import itertools
 import queue
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from actors.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
 from actors.registry import HANDLERS
 from cluster import failpoints, logs
+from cluster.attempts import Policy
 from cluster.claimer import ClaimedBatch, Claimer, Found, ListenThread
 from cluster.clerk import Clerk, RunnerEntered
 from cluster.commands import (
@@ -44,11 +45,12 @@ from cluster.commands import (
     SetTimer,
     Settle,
     TimerDue,
+    error_text,
 )
 from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
 from cluster.errors import GraphInvalid
-from cluster.execution import ExecutionRun, Policy, error_text
-from cluster.graph import Graph
+from cluster.execution import ExecutionRun
+from cluster.graph_types import NO_GRAPH
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
 from store.driver_store import DriverStore
@@ -61,9 +63,6 @@ TIMERS_KEPT = 10_000  # before the heap is looked through for those of ended exe
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
 
 log = logs.get("driver")
-
-# For an execution whose graph cannot be used: it is held only until its failure is stored.
-NO_GRAPH = Graph(0, "", 0, (), (), (), (), (), (), (), None, {})
 
 
 class DriverOptions(NamedTuple):
@@ -248,7 +247,7 @@ class Driver:
                 self._refuse_graph(found, found.graph)
                 continue
             run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
-            self._handle(run, Begin(found.stored), now)
+            self._handle(run, Begin(found.stored, found.signals, found.children), now)
         failpoints.hit("after_plan")
 
     def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
@@ -265,13 +264,13 @@ class Driver:
             task = self._tasks.pop(result.id, None)
             if task is not None:
                 run, node, attempt = task
-                run.tasks.discard(result.id)
+                run.tasks.pop(result.id, None)
                 self._handle(run, NodeDone(node, attempt, result, runner), now)
         for number, reason, crash in news.lost:
             task = self._tasks.pop(number, None)
             if task is not None:
                 run, node, attempt = task
-                run.tasks.discard(number)
+                run.tasks.pop(number, None)
                 self._handle(run, NodeLost(node, attempt, reason, crash), now)
         self._book(news)
 
@@ -288,10 +287,10 @@ class Driver:
         self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
 
     def _on_controls(self, event: Controls, now: float) -> None:
-        for execution, control in event.asked:
-            run = self._runs.get(execution)
-            if run is not None and control == "cancel":
-                self._handle(run, ControlChanged(control), now)
+        asked = [(execution, ControlChanged(control)) for execution, control in event.asked]
+        for execution, what in (*asked, *event.news):
+            if (run := self._runs.get(execution)) is not None:
+                self._handle(run, what, now)
 
     def _on_entered(self, event: RunnerEntered, now: float) -> None:
         self._pool.admit(event.runner, event.db_id)
@@ -300,7 +299,7 @@ class Driver:
         if self._drain_until is None:
             self._drain_until = now + self._options.drain_timeout
             # A node that may run once at most and has started must run now: the next driver would fail it.
-            once = [each for each, (run, node, _) in self._tasks.items() if run.graph.nodes[node].at_most_once]
+            once = [each for each, (run, node, _) in self._tasks.items() if run.scopes.node(node).at_most_once]
             self._pool.drain(set(once))
             log.info("draining", executions=len(self._runs), nodes=len(self._tasks))
 
@@ -328,31 +327,33 @@ class Driver:
             elif type(command) is Record:
                 if command.outcome.kind == "s" and self._drain_until is not None:
                     continue  # it will not be dispatched, and one that has started is never started again
-                self._entries.append(Entry(run, command.outcome, command.then))
+                self._entries.append(Entry(run, command.outcome, command.then, None, command.child, command.signal))
             elif type(command) is Settle:
                 self._entries.append(Entry(run, settlement=command.settlement))
             elif type(command) is SetTimer:
                 timer = (now + command.seconds, next(self._numbers), run, command.node)
                 heapq.heappush(self._timers, timer)
-            else:
-                self._abandon(run)
+            elif type(command) is Abandon:
+                self._abandon(run, command.nodes)
 
     def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
-        if self._drain_until is not None and not run.graph.nodes[command.node].at_most_once:
+        if self._drain_until is not None and not run.scopes.node(command.node).at_most_once:
             return  # the next driver will
         number = next(self._numbers)
         self._tasks[number] = (run, command.node, command.attempt)
-        run.tasks.add(number)
-        spec = run.graph.nodes[command.node].spec
+        run.tasks[number] = command.node
+        spec = run.scopes.node(command.node).spec
         shape = self._shape(spec.type)
         task = run.task(number, command.node, command.attempt, now)
         self._pool.add(spec, task, shape.alone() if command.suspect else shape)
 
-    def _abandon(self, run: ExecutionRun) -> None:
-        for number in run.tasks:
+    def _abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
+        numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}
+        for number in numbers:
             self._tasks.pop(number, None)
-        self._pool.cancel(run.tasks)
-        run.tasks = set()
+            del run.tasks[number]
+        if numbers:
+            self._pool.cancel(numbers)
 
     def _shape(self, node_type: str) -> Shape:
         shape = self._shapes.get(node_type)

@@ -1,25 +1,25 @@
 """One claimed execution in memory: handle(event) -> commands. Pure: no clock, no I/O, nothing shared.
 
-An active node either waits for a time (`due`) or is on its way: dispatched, or held until the commit that must come
-first. When no node is on its way, the execution has no use for this driver: nothing active = completed, everything
-active waits = parked.
+A live node (cluster/scopes.py) is on its way, dispatched or held until the commit that must come first; or it is idle:
+it waits for a time (`due`), for news, or for the end of a pause. When no node is on its way, the execution has no use
+for this driver: nothing live = completed, everything live idle = parked.
 
-A node's outcome moves the plan at once, and the nodes that became ready are held until its commit (promise 4). So the
+A node's outcome moves the scopes at once, and the nodes that became live are held until its commit (promise 4). So the
 last outcome and the end of the execution are one commit.
 
-Attempts are numbered by handler calls, 1 for the first. A lost runner (kind l) and a failure to be retried (kind r)
-use up a number each; they are counted apart, against limits of their own. The start of an at_most_once node (kind s)
-is number 0.
+Attempts are numbered by handler calls, 1 for the first. A lost runner (kind l), a failure to be retried (kind r) and an
+answer that waits for news (kind g) use up a number each; the first two are counted apart, against limits of their own.
+The start of an at_most_once node (kind s) is number 0.
 """
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from actors.messages import NodeFailure, NodeTask
+from cluster.attempts import Attempts, Policy
 from cluster.commands import (
     Abandon,
     Begin,
@@ -28,6 +28,7 @@ from cluster.commands import (
     ControlChanged,
     Dispatch,
     Event,
+    News,
     NodeDone,
     NodeLost,
     OutcomeRefused,
@@ -35,60 +36,25 @@ from cluster.commands import (
     SetTimer,
     Settle,
     TimerDue,
-)
-from cluster.graph import Graph
-from cluster.plan import FAILED, READY, Plan
-from store.records import Claimed, Outcome, Settlement, StoredOutcome
+    error_text,
+)  # fmt: skip
+from cluster.graph_types import NO_GRAPH, Graph
+from cluster.newsroom import Newsroom
+from cluster.scopes import Scopes
+from cluster.values import node_task
+from store.records import Child, Claimed, Outcome, Settlement, StoredOutcome
 
-TRIGGER = "trigger"
-
-
-class Policy(NamedTuple):
-    """What holds where a node or a graph does not say. Times in seconds; execution_timeout None = no limit.
-
-    crash_limit: runner losses of one node, and driver losses of one execution, beyond which it counts as poison.
-    """
-
-    max_retries: int = 3
-    retry_delay: float = 1.0
-    retry_multiplier: float = 2.0
-    retry_max_delay: float = 3600.0
-    node_timeout: float = 300.0
-    execution_timeout: float | None = None
-    crash_limit: int = 3
-
-    def delay(self, failures: int, jitter: float) -> float:
-        """Seconds before the next attempt. failures: how many there were, 1 or more. jitter: 0 to 1; half of the delay
-        is random, so that what failed together does not come back together."""
-        exponent = min(failures - 1, 64)
-        longest = min(self.retry_max_delay, self.retry_delay * self.retry_multiplier**exponent)
-        return longest * (0.5 + 0.5 * jitter)
+_Answer: TypeAlias = NodeDone | NodeLost | None
+_OVER = Scopes("", NO_GRAPH, 0, 0)
 
 
 class ExecutionRun:
-    """One execution that this driver holds. closed: settled; every later event is ignored."""
+    """One execution that this driver holds. closed: settled; every later event is ignored. Nodes are named by slot."""
 
     __slots__ = (
-        "_crashes",
-        "_deadline",
-        "_failures",
-        "_in_doubt",
-        "_jitter",
-        "_left",
-        "_next_attempt",
-        "_outputs",
-        "_policy",
-        "_started",
-        "_waiting",
-        "claim",
-        "closed",
-        "due",
-        "graph",
-        "id",
-        "input",
-        "plan",
-        "tasks",
-    )
+        "_attempts", "_deadline", "_idle", "_in_doubt", "_jitter", "_news", "_pausing", "_policy", "_started",
+        "_waiting", "claim", "closed", "due", "graph", "id", "input", "scopes", "tasks",
+    )  # fmt: skip
 
     def __init__(
         self, claim: Claimed, graph: Graph, policy: Policy, jitter: Callable[[], float] = random.random
@@ -96,22 +62,21 @@ class ExecutionRun:
         self.id = claim.id
         self.claim = claim
         self.graph = graph
-        self.plan = Plan(graph)
+        self.scopes = Scopes(claim.id, graph, policy.max_iterations, policy.max_output_bytes)
         self.closed = False
         self.due: dict[int, float] = {}  # node -> when its wait is over, on the clock of handle()'s `now`
-        self.tasks: set[int] = set()  # the driver's: numbers of the NodeTasks on their way
+        self.tasks: dict[int, int] = {}  # the driver's: numbers of the NodeTasks on their way -> node
         self.input = claim.input or "{}"
         self._policy = policy
         self._jitter = jitter
         self._deadline: float | None = None
-        self._outputs: dict[int, str] = {}
-        self._left = list(graph.consumers)  # how many nodes still want each output
-        self._next_attempt: dict[int, int] = {}
-        self._failures: dict[int, int] = {}
-        self._crashes: dict[int, int] = {}
-        self._waiting: set[int] = set()  # of `due`: done when it is over; the others start again
+        self._attempts = Attempts()
+        self._idle: set[int] = set()  # live nodes that are not on their way
+        self._waiting: dict[int, str | None] = {}  # of `due`: done with this output when it is over
+        self._news = Newsroom()
         self._started: set[int] = set()  # at_most_once nodes whose start is recorded
         self._in_doubt: list[int] = []  # those whose start was recorded by an earlier driver, and no outcome
+        self._pausing = False
 
     def handle(self, event: Event, now: float) -> list[Command]:
         """What to do about the event. now: seconds on any clock that never goes back."""
@@ -124,37 +89,27 @@ class ExecutionRun:
         if type(event) is Committed:
             return self._rest(self._launch(event.nodes, now), now)
         if type(event) is Begin:
-            return self._begin(event.stored, now)
+            return self._begin(event, now)
         if type(event) is TimerDue:
             return self._due(event.node, now)
         if type(event) is NodeLost:
             return self._lost(event, now)
+        if type(event) is News:
+            return self._heard(event, now)
         assert type(event) is ControlChanged
-        return [Abandon(), self._settle("cancelled")]
+        return self._controlled(event.control, now)
 
     def task(self, number: int, node: int, attempt: int, now: float) -> NodeTask:
         """The message for a runner. number: echoed in the result."""
-        what = self.graph.nodes[node]
-        timeout = what.timeout or self._policy.node_timeout
+        timeout = self.scopes.node(node).timeout or self._policy.node_timeout
         if self._deadline is not None:
             timeout = max(0.001, min(timeout, self._deadline - now))
-        return NodeTask(
-            number,
-            what.spec.key,
-            self.id,
-            what.id,
-            attempt,
-            timeout,
-            self.input if what.needs_input else None,
-            self._given(what.needs_nodes),
-            tuple(text for _, text in self._given(what.needs_vars)),
-            self._given(what.needs_inputs),
-            self.graph.name,
-        )
+        news = self._news.text(node)
+        return node_task(self.scopes, node, number, self.id, self.graph.name, attempt, timeout, self.input, news)
 
     # Beginning
 
-    def _begin(self, stored: Sequence[StoredOutcome], now: float) -> list[Command]:
+    def _begin(self, event: Begin, now: float) -> list[Command]:
         if self.claim.crash_count > self._policy.crash_limit:
             message = (
                 f"its driver died {self.claim.crash_count} times while it ran this execution: "
@@ -166,162 +121,257 @@ class ExecutionRun:
         if timeout is not None:
             self._deadline = now + timeout - self.claim.age
             commands.append(SetTimer(None, max(0.0, self._deadline - now)))
-        self.plan.start()
-        for outcome in stored:
-            self._fold(outcome, now)
-        lost = [node for node, state in enumerate(self.plan.state) if state == FAILED and not self.plan.catches(node)]
-        if lost:
-            return [self._settle("failed", error=self._stored_error(stored, lost[0]))]
-        ready = self.plan.ready()  # now: what a failure below makes ready must wait for its commit
+        scopes = self.scopes
+        for outcome in event.stored:
+            scopes.stored.setdefault(outcome.node_key, []).append(outcome)
+        scopes.start()
+        while scopes.replay:
+            node, outcomes = scopes.replay.popleft()
+            for outcome in outcomes:
+                if node in scopes.live:
+                    self._fold(node, outcome, now)
+        self._news.hear(event.signals, event.children)
+        for node in self._news.told(scopes):
+            self.due.pop(node, None)
+        commands += [Record(each) for each in scopes.begun()]
+        self._forget_dropped()
+        if scopes.failure is not None:
+            return [*commands, self._settle("failed", error=scopes.failure)]
+        ready = sorted(scopes.live)  # now: what a failure below makes live must wait for its commit
         for node in self._in_doubt:
-            if self.plan.state[node] == READY and node not in self.due:
+            if node in scopes.live and node not in self.due:
                 commands += self._fail_lost(node, 1, "its driver stopped", None, now)
                 if self.closed:
                     return commands
-        ready = [node for node in ready if self.plan.state[node] == READY]
         return self._rest(commands + self._launch(ready, now), now)
 
-    def _fold(self, stored: StoredOutcome, now: float) -> None:
+    def _fold(self, node: int, stored: StoredOutcome, now: float) -> None:
         """Take in one checkpoint. Those of a node come in the order of their attempts, so the last one decides."""
-        node = self.graph.index[stored.node_key]
-        self._next_attempt[node] = stored.attempt + 1
+        self._attempts.used(node, stored.attempt)
         self.due.pop(node, None)
-        wait = stored.wait or 0.0
-        if stored.kind in ("r", "w") and wait > 0:
-            self.due[node] = now + wait
+        self._waiting.pop(node, None)
+        wait = stored.wait
         if stored.kind in ("c", "w"):
-            self._keep(node, self.input if stored.outcome is None else stored.outcome)
-            if node in self.due:
-                self._waiting.add(node)
+            output = self.input if stored.outcome is None else stored.outcome
+            if wait is not None and wait > 0:
+                self.due[node] = now + wait
+                self._waiting[node] = output
             else:
-                self.plan.completed(node, stored.branch)
-                self._forget(node)
+                self._attempts.forget(node)
+                self.scopes.completed(node, output, stored.branch)
+        elif stored.kind == "g":
+            self._news.wait(node, stored.outcome or "{}")
+            if wait is not None and wait <= 0:
+                self._news.expire(node)
+            elif wait is not None:
+                self.due[node] = now + wait
         elif stored.kind == "r":
-            self._failures[node] = self._failures.get(node, 0) + 1
+            self._attempts.failed(node)
+            if wait is not None and wait > 0:
+                self.due[node] = now + wait
         elif stored.kind == "l":
-            self._crashes[node] = self._crashes.get(node, 0) + 1
+            self._attempts.crashed(node)
         elif stored.kind == "f":
-            self.plan.failed(node)
+            self.scopes.failed(node, stored.outcome or "{}")
         elif stored.kind == "s":
             self._in_doubt.append(node)
-
-    def _stored_error(self, stored: Iterable[StoredOutcome], node: int) -> str | None:
-        key = self.graph.nodes[node].id
-        return next((each.outcome for each in stored if each.node_key == key and each.kind == "f"), None)
 
     # Running
 
     def _launch(self, nodes: Iterable[int], now: float) -> list[Command]:
         """Start nodes, or their timers, now that all that they must wait for is committed."""
         commands: list[Command] = []
+        live = self.scopes.live
         todo = list(nodes)
         for node in todo:  # grows while it is walked
-            what = self.graph.nodes[node]
+            if node not in live:  # it need not run any more
+                continue
             if node in self.due:
+                self._idle.add(node)
                 commands.append(SetTimer(node, max(0.0, self.due[node] - now)))
-            elif what.type == TRIGGER:  # done at once: its output is the input, which is stored since submit
-                self._keep(node, self.input)
-                commands.append(Record(self._outcome(node, 1, "c", None)))
-                todo += self.plan.completed(node)
+                continue
+            if self._pausing or self._news.waits(node):
+                self._idle.add(node)
+                continue
+            self._idle.discard(node)
+            what = self.scopes.node(node)
+            if what.builtin:  # done at once; the output of a trigger is the input, which is stored since submit
+                is_trigger = what.type == "trigger"
+                outcome = self._outcome(node, 1, "c", None if is_trigger else "null")
+                self.scopes.completed(node, self.input if is_trigger else "null")
+                commands += self._moved(outcome, todo=todo)
+                if self.closed:
+                    return commands
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
                 commands.append(Record(self._outcome(node, 0, "s", None), (node,)))
             else:
-                commands.append(Dispatch(node, self._next_attempt.get(node, 1), self._is_suspect(node)))
+                commands.append(Dispatch(node, self._attempts.next(node), self._attempts.is_suspect(node)))
         return commands
+
+    def _moved(
+        self, outcome: Outcome, child: Child | None = None, signal: int | None = None, todo: list[int] | None = None
+    ) -> list[Command]:
+        """Record the outcome that has just moved the scopes, and what it led to. todo: takes the nodes that became live
+        where they need not wait for the commit, because they follow from what is stored already."""
+        scopes = self.scopes
+        fresh: Sequence[int] = ()
+        if scopes.fresh:
+            fresh, scopes.fresh = scopes.fresh, []
+        if todo is not None:
+            todo += fresh
+            fresh = ()
+        if not (scopes.ends or scopes.dropped or scopes.failure):
+            return [Record(outcome, fresh, child, signal)]
+        commands: list[Command] = [Record(outcome, () if scopes.ends else fresh, child, signal)]
+        ends, scopes.ends = scopes.ends, []
+        commands += [Record(each, fresh if each is ends[-1] else ()) for each in ends]
+        if scopes.failure is not None:
+            return [*commands, Abandon(), self._settle("failed", error=scopes.failure)]
+        if scopes.dropped:
+            commands.append(Abandon(self._forget_dropped()))
+        return commands
+
+    def _forget_dropped(self) -> tuple[int, ...]:
+        dropped = tuple(self.scopes.dropped)
+        self.scopes.dropped.clear()
+        for node in dropped:
+            self._idle.discard(node)
+            self.due.pop(node, None)
+            self._waiting.pop(node, None)
+            self._news.forget(node)
+        return dropped
 
     def _done(self, event: NodeDone, now: float) -> list[Command]:
         node, result = event.node, event.result
+        if node not in self.scopes.live:
+            return []
         if result.failure is not None:
             return self._failed(event, result.failure, now)
-        self._keep(node, result.output)
+        child = None
+        if result.child is not None:
+            child = Child(result.child.id, self.id, result.child.workflow, result.child.version, result.child.input)
+        signal = self._news.taken(node)
+        if result.awaits is not None:
+            return self._waits_for_news(event, result.awaits, child, signal, now)
         if result.wait:
             self.due[node] = now + result.wait
-            self._waiting.add(node)
+            self._waiting[node] = result.output
+            self._idle.add(node)
             outcome = self._outcome(node, event.attempt, "w", result.output, event, result.wait)
-            return self._rest([Record(outcome, (node,))], now)
-        ready = self.plan.completed(node, result.branch)
-        self._forget(node)
-        return self._rest([Record(self._outcome(node, event.attempt, "c", result.output, event), ready)], now)
+            return self._rest([Record(outcome, (node,), child, signal)], now)
+        outcome = self._outcome(node, event.attempt, "c", result.output, event)
+        self._attempts.forget(node)
+        self.scopes.completed(node, result.output, result.branch)
+        return self._rest(self._moved(outcome, child, signal), now)
+
+    def _waits_for_news(
+        self, event: NodeDone, awaits: str, child: Child | None, signal: int | None, now: float
+    ) -> list[Command]:
+        node, wait = event.node, event.result.wait
+        outcome = self._outcome(node, event.attempt, "g", awaits, event, wait)
+        self._attempts.used(node, event.attempt)
+        self._attempts.answered(node)
+        self._news.wait(node, awaits)
+        if node not in self._news.told(self.scopes):  # else the signal came before
+            self._idle.add(node)
+            if wait is not None:
+                self.due[node] = now + wait
+        return self._rest([Record(outcome, (node,), child, signal)], now)
+
+    def _heard(self, event: News, now: float) -> list[Command]:
+        self._news.hear(event.signals, event.children)
+        nodes = self._news.told(self.scopes)
+        for node in nodes:
+            self.due.pop(node, None)
+        return self._rest(self._launch(nodes, now), now)
 
     def _failed(self, event: NodeDone, failure: NodeFailure, now: float) -> list[Command]:
         node = event.node
-        what = self.graph.nodes[node]
-        failures = self._failures[node] = self._failures.get(node, 0) + 1
+        what = self.scopes.node(node)
+        failures = self._attempts.failed(node)
         limit = self._policy.max_retries if what.max_retries is None else what.max_retries
         error = error_text(failure.type, failure.message, what.id)
         if failure.retryable and failures <= limit and not what.at_most_once:
             delay = self._policy.delay(failures, self._jitter())
-            self._next_attempt[node] = event.attempt + 1
+            self._attempts.used(node, event.attempt)
             self.due[node] = now + delay
+            self._idle.add(node)
             return self._rest([Record(self._outcome(node, event.attempt, "r", error, event, delay), (node,))], now)
         return self._fail(node, self._outcome(node, event.attempt, "f", error, event), now)
 
     def _lost(self, event: NodeLost, now: float) -> list[Command]:
         node, attempt = event.node, event.attempt
-        what = self.graph.nodes[node]
+        if node not in self.scopes.live:
+            return []
+        what = self.scopes.node(node)
         if what.at_most_once:
             return self._fail_lost(node, attempt, f"its runner was lost ({event.reason})", event, now)
         if not event.crash:
-            return [Dispatch(node, attempt, self._is_suspect(node))]
-        crashes = self._crashes[node] = self._crashes.get(node, 0) + 1
+            return [Dispatch(node, attempt, self._attempts.is_suspect(node))]
+        crashes = self._attempts.crashed(node)
         if crashes > self._policy.crash_limit:
             error = error_text("poison", f"its runner died {crashes} times, the last time: {event.reason}", what.id)
             return self._fail(node, self._outcome(node, attempt, "f", error, event), now)
-        self._next_attempt[node] = attempt + 1
+        self._attempts.used(node, attempt)
         error = error_text("runner_lost", event.reason, what.id)
         return [Record(self._outcome(node, attempt, "l", error, event), (node,))]
 
-    def _is_suspect(self, node: int) -> bool:
-        """Not after one death: all that shared the runner had it too, and must not queue up behind each other."""
-        return self._crashes.get(node, 0) > 1
-
     def _fail_lost(self, node: int, attempt: int, reason: str, by: NodeLost | None, now: float) -> list[Command]:
         message = f"{reason} and it may run at most once: find out whether it took effect"
-        error = error_text("runner_lost", message, self.graph.nodes[node].id)
+        error = error_text("runner_lost", message, self.scopes.node(node).id)
         return self._fail(node, self._outcome(node, attempt, "f", error, by), now)
 
     def _fail(self, node: int, outcome: Outcome, now: float) -> list[Command]:
-        """A failure for good: the error edges take over, else it is the execution's."""
-        caught = self.plan.catches(node)
-        ready = self.plan.failed(node)
-        self._forget(node)
-        if caught:
-            return self._rest([Record(outcome, ready)], now)
-        return [Record(outcome), Abandon(), self._settle("failed", error=outcome.outcome)]
+        """A failure for good: whatever catches it takes over, else it is the execution's."""
+        self._attempts.forget(node)
+        signal = self._news.taken(node)
+        self.scopes.failed(node, outcome.outcome or "{}")
+        return self._rest(self._moved(outcome, signal=signal), now)
 
     def _due(self, node: int | None, now: float) -> list[Command]:
         if node is None:
             message = f"the execution took longer than its {self._timeout():g} s: raise its timeout, or the setting"
             return [Abandon(), self._settle("failed", error=error_text("timeout", message))]
-        if self.due.pop(node, None) is None:
+        if self.due.get(node, now + 1) > now or self.due.pop(node, None) is None:
             return []
+        self._idle.discard(node)
         if node not in self._waiting:
-            return self._launch((node,), now)
-        self._waiting.discard(node)
-        ready = self.plan.completed(node)
-        self._forget(node)
-        return self._rest(self._launch(ready, now), now)
+            self._news.expire(node)
+            return self._rest(self._launch((node,), now), now)
+        self.scopes.completed(node, self._waiting.pop(node))
+        todo: list[int] = []
+        self._moved(self._outcome(node, 0, "c", None), todo=todo)
+        return self._rest(self._launch(todo, now), now)
+
+    def _controlled(self, control: str, now: float) -> list[Command]:
+        if control == "pause":
+            self._pausing = True
+            return self._rest([], now)
+        return [Abandon(), self._settle("cancelled")]
 
     # Ending
 
     def _rest(self, commands: list[Command], now: float) -> list[Command]:
         """What to do when no node is on its way: complete, or park until the first wait is over."""
-        if self.plan.active > len(self.due):
+        live = self.scopes.live
+        if self.closed or len(live) > len(self._idle):
             return commands
-        if not self.plan.active:
+        if not live:
             return [*commands, self._settle("completed")]
-        wake = min(self.due.values())
+        if self._pausing:
+            return [*commands, self._settle("paused")]
+        times = list(self.due.values())
         if self._deadline is not None:
             if self._deadline <= now:  # parked, it would be back at once, again and again
                 return [*commands, *self._due(None, now)]
-            wake = min(wake, self._deadline)
-        return [*commands, self._settle("waiting", wake_in=max(0.0, wake - now))]
+            times.append(self._deadline)
+        return [*commands, self._settle("waiting", wake_in=max(0.0, min(times) - now) if times else None)]
 
     def _settle(self, status: str, wake_in: float | None = None, error: str | None = None) -> Settle:
         self.closed = True
         self.input = ""  # a timer may keep this object until long after
-        self._outputs.clear()
+        self.scopes = _OVER
         return Settle(Settlement(self.id, status, wake_in, error, self.claim.claim_count))
 
     def _refused(self, event: OutcomeRefused) -> list[Command]:
@@ -336,42 +386,13 @@ class ExecutionRun:
     # What is kept
 
     def _outcome(
-        self,
-        node: int,
-        attempt: int,
-        kind: str,
-        outcome: str | None,
-        event: NodeDone | NodeLost | None = None,
-        wait: float | None = None,
+        self, node: int, attempt: int, kind: str, outcome: str | None, event: _Answer = None, wait: float | None = None
     ) -> Outcome:
-        branch = duration = runner = None
-        if event is not None:
-            runner = event.runner
-            if type(event) is NodeDone:
-                branch, duration = event.result.branch, event.result.duration_ms
-        return Outcome(self.id, self.graph.nodes[node].id, attempt, kind, branch, outcome, wait, runner, duration)
-
-    def _keep(self, node: int, output: str | None) -> None:
-        if self._left[node]:
-            self._outputs[node] = output or "null"
-
-    def _forget(self, node: int) -> None:
-        """The node is done: what it was given is kept only as long as others want it."""
-        what = self.graph.nodes[node]
-        for each in what.reads:
-            self._left[each] -= 1
-            if not self._left[each]:
-                self._outputs.pop(each, None)
-
-    def _given(self, nodes: Iterable[int]) -> tuple[tuple[str, str], ...]:
-        """(id, output) of those nodes that completed."""
-        return tuple((self.graph.nodes[node].id, self._outputs[node]) for node in nodes if node in self._outputs)
+        branch = duration = None
+        runner = event.runner if event is not None else None
+        if type(event) is NodeDone:
+            branch, duration = event.result.branch, event.result.duration_ms
+        return Outcome(self.id, self.scopes.key(node), attempt, kind, branch, outcome, wait, runner, duration)
 
     def _timeout(self) -> float | None:
         return self.graph.timeout or self._policy.execution_timeout
-
-
-def error_text(kind: str, message: str, node: str | None = None) -> str:
-    """An error as it is stored. kind: as NodeFailure.type."""
-    error = {"type": kind, "message": message}
-    return json.dumps(error if node is None else {**error, "node": node}, ensure_ascii=False)

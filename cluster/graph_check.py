@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from actors.expressions import References, prepare
 from actors.registry import HandlerSpec
 from cluster import graph_labels, graph_order
+from cluster.graph_bodies import region_names, settle_loop_edges
 from cluster.graph_models import pydantic_messages, quoted
-from cluster.graph_source import Findings, RawGraph, RawNode
+from cluster.graph_needs import Added, Needs
+from cluster.graph_regions import ROOT, LabelledEdge, Regions, find_regions
+from cluster.graph_source import Findings, RawGraph
+from cluster.graph_view import View
 
-# Outputs that the nodes of one graph read, all together: what the plan walks for one execution.
-MAX_READS = 1_000_000
 MAX_COMPARISONS = 20_000
-SHOWN_CYCLE = 12
 
 
 class Nearest:
@@ -50,11 +51,14 @@ class Nearest:
 
 @dataclass(slots=True)
 class Checked:
-    """What the canonical form is made of. edges: (from, to, label), without doubles."""
+    """What the canonical form is made of. edges: (from, to, label), without doubles; added: (from, to, label, role)."""
 
     configs: list[dict[str, Any]] = field(default_factory=list)
     references: list[References] = field(default_factory=list)
-    edges: list[tuple[int, int, str | None]] = field(default_factory=list)
+    edges: list[LabelledEdge] = field(default_factory=list)
+    regions: Regions = field(default_factory=lambda: Regions([], [], []))
+    added: list[Added] = field(default_factory=list)
+    forks: list[dict[str, Any]] = field(default_factory=list)
     needs: list[dict[str, Any]] = field(default_factory=list)
     entry: str | None = None
 
@@ -62,14 +66,34 @@ class Checked:
 def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findings) -> Checked:
     """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
     checked = Checked()
+    shape = Findings()  # told after the nodes, but their expressions must know which loops they are in
+    loose = _check_edges(graph, checked, shape)
+    _find_entry(graph, checked, shape)
+    checked.regions = find_regions(graph, checked.edges, _entry_index(graph, checked), loose, shape)
+    is_sound = graph.whole and not shape.problems
+    _check_nodes(graph, checked, handlers, findings, regions_known=is_sound)
+    findings.problems += shape.problems
+    findings.warnings += shape.warnings
+    if is_sound:
+        _check_shape(graph, checked, handlers, findings)
+    return checked
+
+
+def _check_nodes(
+    graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings, regions_known: bool
+) -> None:
     node_ids = frozenset(graph.known)
     nearest = Nearest()
-    for node in graph.nodes:
+    names = region_names(graph, checked.regions)
+    every_name = {name: path for each in names for name, path in each.items()}
+    for position, node in enumerate(graph.nodes):
         handler = handlers.get(node.type)
         if handler is None:
             hint = nearest.hint(node.type, handlers.keys()) or ": load the module that registers a handler for it"
             findings.problem(node.place, f"unknown type {quoted(node.type)}{hint}")
-        prepared = prepare(node.config, handler.config_model if handler else None, node_ids)
+        home = checked.regions.home[position]
+        aliases = (names[home] if home != ROOT else {}) if regions_known else every_name
+        prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases)
         checked.configs.append(prepared.config)
         references = prepared.references
         if len(references.nodes) == len(node_ids):  # a computed id: one set for all nodes, not one each
@@ -81,10 +105,6 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
         for message in config_messages(handler, node.config):
             if message.partition(":")[0] not in expression_paths:
                 findings.problem(node.place, message)
-    joined = _check_edges(graph, checked, findings)
-    _warn_unlabelled(graph, checked, findings)
-    _check_shape(graph, checked, handlers, findings, joined and graph.whole)
-    return checked
 
 
 def _path(path: str) -> str:
@@ -127,12 +147,12 @@ def holds_template(value: Any) -> bool:
     return isinstance(value, list) and any(map(holds_template, value))
 
 
-def _check_edges(graph: RawGraph, checked: Checked, findings: Findings) -> bool:
-    """Settles ends and labels; False if some edge hangs in the air, so that the shape proves nothing."""
+def _check_edges(graph: RawGraph, checked: Checked, findings: Findings) -> frozenset[int]:
+    """Settles ends and labels; gives the nodes with an edge that hangs in the air, whose shape proves nothing."""
     index = {node.id: position for position, node in enumerate(graph.nodes)}
     nearest = Nearest()
-    edges: dict[tuple[int, int, str | None], None] = {}
-    joined = True
+    edges: dict[LabelledEdge, None] = {}
+    loose: set[int] = set()
     for edge in graph.edges:
         unknown = dict.fromkeys(end for end in (edge.source, edge.target) if end not in graph.known)
         for end in unknown:
@@ -141,21 +161,47 @@ def _check_edges(graph: RawGraph, checked: Checked, findings: Findings) -> bool:
                 f"there is no node {quoted(end)}{nearest.hint(end, graph.known)}: add the node or remove the edge",
             )
         if edge.source == edge.target:
-            findings.problem(edge.place, "goes from a node to itself: remove it, loops come as loop nodes")
+            findings.problem(edge.place, "goes from a node to itself: remove it, a loop needs other nodes as its body")
         if unknown or edge.source == edge.target or edge.source not in index or edge.target not in index:
-            joined = False
+            loose.update(index[end] for end in (edge.source, edge.target) if end in index)
             continue
         source = index[edge.source]
         for label in graph_labels.settle(edge, graph.nodes[source], findings):
             edges[source, index[edge.target], label] = None
     checked.edges = list(edges)
-    return joined
+    return frozenset(loose)
+
+
+def _find_entry(graph: RawGraph, checked: Checked, findings: Findings) -> None:
+    if graph.entry in graph.known:
+        checked.entry = graph.entry
+    elif graph.entry is not None:
+        findings.warn(
+            "graph", f"entry_node_id {quoted(graph.entry)} names no node, so every node without an incoming edge starts"
+        )
+
+
+def _entry_index(graph: RawGraph, checked: Checked) -> int | None:
+    if checked.entry is None:
+        return None
+    return next((position for position, node in enumerate(graph.nodes) if node.id == checked.entry), None)
+
+
+def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings) -> None:
+    settle_loop_edges(graph, checked.edges, checked.regions, findings)
+    view = View(checked.edges, checked.regions)
+    _warn_unlabelled(graph, checked, findings)
+    _check_reach(graph, checked, view, findings)
+    if findings.problems:
+        return
+    needs = Needs(graph, checked.edges, checked.regions, checked.added, checked.references, handlers)
+    checked.needs = needs.settle(findings)
 
 
 def _warn_unlabelled(graph: RawGraph, checked: Checked, findings: Findings) -> None:
     labels: dict[int, set[str | None]] = defaultdict(set)
     for source, _, label in checked.edges:
-        if graph.nodes[source].type in graph_labels.SELECTING:
+        if graph.nodes[source].type in graph_labels.SELECTING and graph.nodes[source].type != "catch":
             labels[source].add(label)
     for source, found in labels.items():
         if None in found and found <= {None, *graph_labels.ERROR_LABELS}:
@@ -165,103 +211,15 @@ def _warn_unlabelled(graph: RawGraph, checked: Checked, findings: Findings) -> N
             )
 
 
-def _check_shape(
-    graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings, whole: bool
-) -> None:
-    out: list[list[int]] = [[] for _ in graph.nodes]
-    into: list[list[int]] = [[] for _ in graph.nodes]
-    for source, target, _ in checked.edges:
-        out[source].append(target)
-        into[target].append(source)
-    order = graph_order.topological(out)
-    for cycle in graph_order.cycles(out) if len(order) < len(out) else ():
-        findings.problem(
-            "graph", f"has a cycle: {_drawn(graph, cycle)}; remove one of these edges, loops come as loop nodes"
-        )
-    if graph.entry in graph.known:
-        checked.entry = graph.entry
-    elif graph.entry is not None:
-        findings.warn(
-            "graph", f"entry_node_id {quoted(graph.entry)} names no node, so every node without an incoming edge starts"
-        )
-    if not whole or len(order) < len(out):
+def _check_reach(graph: RawGraph, checked: Checked, view: View, findings: Findings) -> None:
+    entry = _entry_index(graph, checked)
+    if entry is None:
         return
-    if checked.entry is not None:
-        start = next(position for position, node in enumerate(graph.nodes) if node.id == checked.entry)
-        reached = graph_order.reachable(out, start)
-        for position, node in enumerate(graph.nodes):
-            if position not in reached and not into[position]:  # what hangs behind it is mended with it
-                way = "draw an edge to it, remove it, or leave entry_node_id out to start at every root"
-                findings.problem(node.place, f"cannot be reached from the entry {quoted(checked.entry)}: {way}")
-    _settle_needs(graph, checked, handlers, findings, out, into, order)
-
-
-def _drawn(graph: RawGraph, cycle: list[int]) -> str:
-    names = [graph.nodes[position].id for position in [*cycle, cycle[0]]]
-    shown = [name if name.isprintable() and len(name) <= 80 else quoted(name) for name in names]
-    if len(shown) > SHOWN_CYCLE:
-        shown[SHOWN_CYCLE // 2 : -SHOWN_CYCLE // 2] = [f"({len(shown) - SHOWN_CYCLE} more)"]
-    return " -> ".join(shown)
-
-
-def _settle_needs(
-    graph: RawGraph,
-    checked: Checked,
-    handlers: Mapping[str, HandlerSpec],
-    findings: Findings,
-    out: list[list[int]],
-    into: list[list[int]],
-    order: list[int],
-) -> None:
-    """What each node must be given: only outputs that are decided before it, so that it sees the same in every run."""
-    index = {node.id: position for position, node in enumerate(graph.nodes)}
-    rank = {node: position for position, node in enumerate(order)}
-    everything = frozenset(rank)
-    variables = frozenset(position for position, node in enumerate(graph.nodes) if node.type == "set_variable")
-    wants = [handlers[node.type].needs if node.type in handlers else frozenset() for node in graph.nodes]
-    named = [_named(references, index, everything) for references in checked.references]
-    far: dict[int, frozenset[int]] = {}
-    for position, nodes in enumerate(named):
-        # All ids: `nodes[expression]`, whatever ran before. Else predecessors need no asking: a long chain stays cheap.
-        asked = everything if nodes is everything else nodes.difference(into[position])
-        if asked:
-            far[position] = asked
-    reads_vars = {
-        position: variables
-        for position, references in enumerate(checked.references)
-        if variables and (references.vars or "vars" in wants[position])
-    }
-    nodes_before = graph_order.ancestors(out, order, far, MAX_READS)
-    vars_before = graph_order.ancestors(out, order, reads_vars, MAX_READS)
-    if nodes_before is None or vars_before is None:
-        what = "outputs" if nodes_before is None else "variables"
-        findings.problem(
-            "graph", f"its nodes read {what} of others more than {MAX_READS:,} times in all: split the workflow"
-        )
-        return
-    ids = [node.id for node in graph.nodes]
-    for position, node in enumerate(graph.nodes):
-        before = set(nodes_before.get(position, ())) | named[position].intersection(into[position])
-        if named[position] is not everything:
-            for missing in sorted(named[position] - before):
-                findings.problem(node.place, f"config reads the output of {_unreadable(ids[missing], node)}")
-        sources = into[position] if "inputs" in wants[position] else []
-        needs = {
-            "nodes": sorted(before, key=rank.__getitem__),
-            "vars": vars_before.get(position, []),
-            "inputs": list(dict.fromkeys(sources)),
-        }
-        found = {key: [ids[each] for each in positions] for key, positions in needs.items()}
-        checked.needs.append({"input": checked.references[position].input, **found})
-
-
-def _unreadable(other: str, node: RawNode) -> str:
-    if other == node.id:
-        return "the node itself"
-    return f"node {quoted(other)}, which does not surely run before it: draw a way from {quoted(other)} to it"
-
-
-def _named(references: References, index: Mapping[str, int], everything: frozenset[int]) -> frozenset[int]:
-    if len(references.nodes) == len(everything):
-        return everything
-    return frozenset(index[node_id] for node_id in references.nodes)
+    start = view.item(entry, ROOT)
+    reached = graph_order.reachable([[end for end, _ in out] for out in view.out], start)
+    for item in range(len(view.out)):
+        # What hangs behind it is mended with it.
+        if view.is_used(item) and view.home(item) == ROOT and item not in reached and not view.into[item]:
+            way = "draw an edge to it, remove it, or leave entry_node_id out to start at every root"
+            place = graph.nodes[view.node(item)].place
+            findings.problem(place, f"cannot be reached from the entry {quoted(checked.entry)}: {way}")

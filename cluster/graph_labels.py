@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from actors.handlers.switch import DEFAULT, label_keys
+from cluster.graph_loops import LOOP_LABELS, is_loop
 from cluster.graph_models import quoted
 from cluster.graph_source import Findings, RawEdge, RawNode
 
 # Only these choose among their edges by label; any other node's own key `branch` must not.
-SELECTING = frozenset({"condition", "if", "switch", "rag_switch", "ocr_switch", "human_approval"})
+SELECTING = frozenset({"condition", "if", "switch", "rag_switch", "ocr_switch", "human_approval", "catch"})
+CAUGHT, PASSED = "caught", "passed"
 ERROR_LABELS = frozenset({"success", "failed"})
 TRUTH_LABELS = frozenset({"true", "false"})
 # What the canvas draws on the edges of the types whose labels are not in their config.
@@ -15,6 +17,7 @@ DRAWN_LABELS = {
     "rag_switch": frozenset({"chromadb", "milvus", "weaviate"}),
     "ocr_switch": frozenset({"doctr", "easyocr", "paddleocr", "tesseract"}),
 }
+CHOICES = {"switch": "one of its cases, 'default'", "catch": "'caught', 'passed'"}
 
 
 def settle(edge: RawEdge, node: RawNode, findings: Findings) -> tuple[str | None, ...]:
@@ -23,13 +26,15 @@ def settle(edge: RawEdge, node: RawNode, findings: Findings) -> tuple[str | None
     More than one where the label stands for several cases of a switch: the written edge is then as many edges.
     node: the one that the edge leaves.
     """
+    if is_loop(node):
+        return (_loop_label(edge, findings),)
     if node.type not in SELECTING:
         return (_error_label(edge, node, findings),)
     if not edge.label:
         return (edge.caption and _choices(edge.caption, node, drawn=True)) or (None,)
     labels = _choices(edge.label, node)
     if not labels:
-        choices = "one of its cases, 'default'" if node.type == "switch" else "'true', 'false'"
+        choices = CHOICES.get(node.type, "'true', 'false'")
         todo = f"use {choices}, 'success' or 'failed', or no label"
         message = f"label {quoted(edge.label)} is never chosen by a node of type {quoted(node.type)}: {todo}"
         findings.problem(edge.place, message)
@@ -46,11 +51,22 @@ def _error_label(edge: RawEdge, node: RawNode, findings: Findings) -> str | None
     return None
 
 
+def _loop_label(edge: RawEdge, findings: Findings) -> str | None:
+    """body, done, failed, or None where the shape must tell body from done."""
+    label = edge.label or (edge.caption if edge.caption.lower() in LOOP_LABELS else "")
+    if label and label.lower() not in LOOP_LABELS:
+        ways = "of a loop node they are 'body', 'done' and 'failed'"
+        findings.warn(edge.place, f"label {quoted(label)} is not read: {ways}")
+    return LOOP_LABELS.get(label.lower())
+
+
 def _choices(text: str, node: RawNode, drawn: bool = False) -> tuple[str, ...]:
     """The labels that the text means; none if the node can never choose it. drawn: text is only a caption."""
     lower = text.lower()
     if node.type in ("condition", "if"):
         return (lower,) if lower in TRUTH_LABELS | ERROR_LABELS else ()
+    if node.type == "catch":
+        return (lower,) if lower in {CAUGHT, PASSED} | ERROR_LABELS else ()
     if node.type == "switch":
         cases = node.config.get("cases") or {}
         keys = label_keys(node.config, text)

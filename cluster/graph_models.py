@@ -76,6 +76,8 @@ Label: TypeAlias = Annotated[str, BeforeValidator(label_text)]
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_number), Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Retries: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]
 
+Iterations: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+
 
 class RetrySource(BaseModel):
     model_config = ConfigDict(extra="allow")
@@ -106,6 +108,7 @@ class NodeSource(BaseModel):
     max_retries: Retries | None = None
     timeout: Seconds | None = Field(None, validation_alias=AliasChoices("timeout", "timeout_seconds"))
     at_most_once: bool = False
+    max_iterations: Iterations | None = None
 
 
 class EdgeSource(BaseModel):

@@ -40,7 +40,7 @@ def reachable(out: Out, start: int) -> set[int]:
 
 def cycles(out: Out) -> list[list[int]]:
     """One cycle out of every knot (strongly connected component): [a, b, c] means a -> b -> c -> a."""
-    return [_cycle_in(out, knot) for knot in _knots(out)]
+    return [cycle_in(out, knot, min(knot)) for knot in knots(out)]
 
 
 def ancestors(
@@ -97,13 +97,13 @@ def _set_bits(bits: int) -> Iterator[int]:
         bits ^= lowest
 
 
-def _knots(out: Out) -> list[set[int]]:
+def knots(out: Out) -> list[set[int]]:
     """Strongly connected components of two nodes or more (Tarjan's algorithm, with its own stack)."""
     number = [0] * len(out)  # 0: not met yet
     low = [0] * len(out)
     on_path = [False] * len(out)
     path: list[int] = []
-    knots: list[set[int]] = []
+    found: list[set[int]] = []
     count = 0
     for root in range(len(out)):
         calls = [] if number[root] else [(root, 0)]
@@ -125,8 +125,8 @@ def _knots(out: Out) -> list[set[int]]:
             elif low[node] == number[node]:
                 knot = _unwind(path, node, on_path)
                 if len(knot) > 1:
-                    knots.append(knot)
-    return knots
+                    found.append(knot)
+    return found
 
 
 def _unwind(path: list[int], node: int, on_path: list[bool]) -> set[int]:
@@ -138,9 +138,8 @@ def _unwind(path: list[int], node: int, on_path: list[bool]) -> set[int]:
     return knot
 
 
-def _cycle_in(out: Out, knot: set[int]) -> list[int]:
-    """A shortest cycle through the smallest node of the knot (breadth first): what is printed should be short."""
-    start = min(knot)
+def cycle_in(out: Out, knot: set[int], start: int) -> list[int]:
+    """A shortest cycle through this node of a knot (breadth first): what is printed should be short."""
     came_from: dict[int, int] = {}
     level = [start]
     while start not in came_from:

@@ -1,58 +1,94 @@
-"""Which nodes may run now: a fold of outcomes over a graph. Pure, and cheap: an outcome costs the edges it touches.
+"""Which nodes of a region may run now: a fold of outcomes. Pure, and cheap: an outcome costs the edges it touches.
 
-In an execution each edge is open, taken or dead. A finished node takes some of its edges and kills the others:
+In a scope each edge is open, taken or dead. A finished node takes some of its edges and kills the others:
 
     completed           takes the edges without a label, and of a node that selects those with the label that it
                         answered; kills the rest
     failed              takes the edges labelled "failed", kills the rest
+    ended (a loop)      takes its exits as its last turn took them, and the edges without a label unless it was left
+                        by an exit
 
 A node all of whose incoming edges are decided is ready if one was taken; else it is skipped, and its own edges die. So
 a join never dead-locks and runs once. Skips are derived, never stored. Outcomes may come in any order and more than
 once: the same set of them gives the same state.
+
+A fork that waits for some of its branches only decides a join earlier: once enough have arrived there, what is still
+open of the branches is dropped. A failure inside is borne while enough can still arrive.
 """
 
 from __future__ import annotations
 
-from cluster.graph import Graph
+from collections.abc import Collection
+
+from cluster.graph_types import Fork, Region
 
 PENDING, READY, COMPLETED, FAILED, SKIPPED = range(5)
 
 
 class Plan:
-    """The state of one execution's nodes. active: nodes that are ready and not finished; 0 = nothing is left to run."""
+    """The state of one scope's nodes. active: nodes that are ready and not finished; 0 = nothing is left to run.
 
-    __slots__ = ("_open", "_taken", "active", "graph", "state")
+    left: the ways out that were taken, as Edge.target has them. dropped: nodes that need not run or go on any more.
+    short: a fork of which not enough branches can arrive.
+    """
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.state = bytearray(len(graph.nodes))
-        self._open = list(graph.indegree)
-        self._taken = bytearray(len(graph.nodes))
+    __slots__ = ("_forks", "_open", "_taken", "active", "dropped", "left", "region", "short", "state")
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.state = bytearray(len(region.nodes))
+        self._open = list(region.indegree)
+        self._taken = bytearray(len(region.nodes))
+        self._forks = [_ForkState(fork) for fork in region.forks]
         self.active = 0
+        self.left: set[int] = set()
+        self.dropped: list[int] = []
+        self.short: Fork | None = None
 
     def start(self) -> list[int]:
-        """The nodes that an execution begins with."""
-        return [node for node in self.graph.starts if self._make_ready(node)]
+        """The nodes that a scope begins with."""
+        return [node for node in self.region.starts if self._make_ready(node)]
 
     def completed(self, node: int, branch: str | None = None) -> list[int]:
         """Take in that a node completed; gives the nodes that became ready by it. branch: the label it answered."""
         if not self._finish(node, COMPLETED):
             return []
-        edges = self.graph.edges
-        taken = (None, branch) if self.graph.nodes[node].selects else (None,)
-        return self._decide([(edge, edges[edge].label in taken) for edge in self.graph.out[node]])
+        edges = self.region.edges
+        taken = (None, branch) if self.region.nodes[node].selects else (None,)
+        return self._decide([(edge, edges[edge].label in taken) for edge in self.region.out[node]])
 
     def failed(self, node: int) -> list[int]:
         """Take in that a node failed for good; gives the nodes that its error edges made ready."""
         if not self._finish(node, FAILED):
             return []
-        edges = self.graph.edges
-        return self._decide([(edge, edges[edge].label == "failed") for edge in self.graph.out[node]])
+        edges = self.region.edges
+        fork = self.region.nodes[node].fork
+        if fork is not None:
+            self._forks[fork].failures += 1
+        return self._decide([(edge, edges[edge].label == "failed") for edge in self.region.out[node]])
+
+    def ended(self, node: int, exits: Collection[int], done: bool) -> list[int]:
+        """Take in that the loop which a node stands for is over. exits: numbers of those that were taken."""
+        if not self._finish(node, COMPLETED):
+            return []
+        edges = self.region.edges
+        return self._decide(
+            [
+                (edge, done if edges[edge].label is None else edges[edge].label in exits)
+                for edge in self.region.out[node]
+            ]
+        )
 
     def catches(self, node: int) -> bool:
-        """Whether an error edge leaves the node, so that its failure is not the execution's."""
-        edges = self.graph.edges
-        return any(edges[edge].label == "failed" for edge in self.graph.out[node])
+        """Whether an error edge leaves the node, or its fork bears it, so that its failure is not the scope's."""
+        if self.region.nodes[node].fork is not None:
+            return True
+        edges = self.region.edges
+        return any(edges[edge].label == "failed" for edge in self.region.out[node])
+
+    def arrivals(self, node: int) -> list[int]:
+        """Of a join that waits for some branches: the nodes that arrived, in that order."""
+        return next((fork.arrived[node] for fork in self._forks if node in fork.arrived), [])
 
     def ready(self) -> list[int]:
         """All nodes that are ready and not finished."""
@@ -77,9 +113,15 @@ class Plan:
     def _decide(self, decided: list[tuple[int, bool]]) -> list[int]:
         """Decide edges, and all that follows from it; gives the nodes that became ready."""
         ready: list[int] = []
-        edges, open_, out = self.graph.edges, self._open, self.graph.out
+        edges, open_, out = self.region.edges, self._open, self.region.out
         for edge, taken in decided:  # grows while it is walked: the edges of skipped nodes are put behind
             target = edges[edge].target
+            if target < 0:
+                if taken:
+                    self.left.add(target)
+                continue
+            if self._forks and not self._counts(edge, target, taken, decided):
+                continue
             open_[target] -= 1
             if taken:
                 self._taken[target] = 1
@@ -91,4 +133,46 @@ class Plan:
             elif self.state[target] == PENDING:
                 self.state[target] = SKIPPED
                 decided.extend((each, False) for each in out[target])
-        return ready
+        return [node for node in ready if self.state[node] == READY] if self._forks else ready
+
+    # Forks that wait for some of their branches
+
+    def _counts(self, edge: int, target: int, taken: bool, decided: list[tuple[int, bool]]) -> bool:
+        """Whether the edge counts for its target: one by which a branch arrives after enough others does not."""
+        for fork in self._forks:
+            arriving = fork.fork.joins.get(target)
+            if arriving is None or edge not in arriving:
+                continue
+            if target in fork.settled:
+                return False
+            fork.open[target] -= 1
+            if taken:
+                fork.arrived[target].append(self.region.edges[edge].source)
+            if len(fork.arrived[target]) >= fork.fork.wait:
+                self._open[target] -= fork.open[target]  # the others need not be decided any more
+                fork.settled.add(target)
+                if len(fork.settled) == len(fork.fork.joins):
+                    self._drop(fork, decided)
+            elif fork.failures and len(fork.arrived[target]) + fork.open[target] < fork.fork.wait:
+                self.short = fork.fork
+        return True
+
+    def _drop(self, fork: _ForkState, decided: list[tuple[int, bool]]) -> None:
+        for node in fork.fork.nodes:
+            if self.state[node] in (PENDING, READY):
+                if self.state[node] == READY:
+                    self.active -= 1
+                    self.dropped.append(node)
+                self.state[node] = SKIPPED
+                decided.extend((each, False) for each in self.region.out[node])
+
+
+class _ForkState:
+    __slots__ = ("arrived", "failures", "fork", "open", "settled")
+
+    def __init__(self, fork: Fork) -> None:
+        self.fork = fork
+        self.failures = 0
+        self.settled: set[int] = set()  # joins for which enough arrived
+        self.open = {join: len(edges) for join, edges in fork.joins.items()}
+        self.arrived: dict[int, list[int]] = {join: [] for join in fork.joins}

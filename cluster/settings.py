@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     retry_delay: Seconds = Field(1.0, description="before the first retry")
     retry_multiplier: float = Field(2.0, ge=1, le=100, description="each further retry waits so many times longer")
     retry_max_delay: Seconds = Field(3600.0, description="no retry waits longer")
+    max_iterations: int = Field(1_000, ge=1, le=1_000_000, description="turns of a loop that does not say")
     crash_limit: int = Field(3, ge=0, le=1000, description="crashes of its runner or driver that a node may cause")
 
     lease_ttl: Seconds = Field(15.0, description="after that without a heartbeat a driver counts as dead")

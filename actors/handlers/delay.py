@@ -1,4 +1,4 @@
-"""delay, wait: the node is done after some seconds, at a time, or once a condition holds; the execution parks meanwhile.
+"""delay, wait: the node is done after some seconds, at a time, or once a condition holds. The execution parks.
 
 Output: {"delay_type", "completed": true}. A time that has passed, and a delay of 0, are done at once.
 """

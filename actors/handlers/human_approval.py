@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import AliasChoices, Field
 
@@ -45,8 +44,8 @@ def human_approval(config: HumanApprovalConfig, ctx: NodeContext) -> Branch | Wa
     if ctx.news.signal is None:
         if config.on_timeout is None:
             raise WaitTimedOut(
-                f"nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, draw an edge `failed`, or "
-                'set on_timeout to "timeout" and draw that edge'
+                f"nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, draw an edge `failed`, "
+                'or set on_timeout to "timeout" and draw that edge'
             )
         return Branch(config.on_timeout, {"decision": None, "timed_out": True})
     payload = ctx.news.signal.get("payload")

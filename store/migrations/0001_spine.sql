@@ -133,7 +133,8 @@ CREATE FUNCTION dray.wake_drivers() RETURNS void LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- (nothing) -> the next version of a workflow, or its latest one where that has the same graph. Two at once wait for each other.
--- graph: canonical, as cluster/graph.py makes it. ends: the nodes that no edge leaves, whose outputs are the execution's.
+-- graph: canonical, as cluster/graph.py makes it. ends: the nodes that no edge leaves (of a loop: none but into its body), whose outputs are
+-- the execution's.
 CREATE FUNCTION dray.apply_workflow(name text, graph jsonb) RETURNS TABLE (id integer, version integer, created boolean) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE latest dray.workflow;
 BEGIN
@@ -144,8 +145,8 @@ BEGIN
     ELSE
         RETURN QUERY INSERT INTO dray.workflow AS w (name, version, graph, ends)
         SELECT apply_workflow.name, coalesce(latest.version, 0) + 1, apply_workflow.graph, ARRAY(
-            SELECT n ->> 'id' FROM jsonb_array_elements(apply_workflow.graph -> 'nodes') n
-            EXCEPT SELECT e ->> 'from' FROM jsonb_array_elements(apply_workflow.graph -> 'edges') e)
+            SELECT n ->> 'id' FROM jsonb_array_elements(apply_workflow.graph -> 'nodes') n WHERE coalesce(n ->> 'type', '') NOT IN ('break', 'continue')
+            EXCEPT SELECT e ->> 'from' FROM jsonb_array_elements(apply_workflow.graph -> 'edges') e WHERE e ->> 'role' IS DISTINCT FROM 'body')
         RETURNING w.id, w.version, true;
     END IF;
 END $$;

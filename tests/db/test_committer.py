@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from cluster.attempts import Policy
 from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
 from cluster.driver import NO_GRAPH
-from cluster.execution import ExecutionRun, Policy
+from cluster.execution import ExecutionRun
 from store.client import Client
 from store.driver_store import DriverStore
 from store.records import Outcome, Settlement

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 from actors.local_pool import local_runners
 from actors.pool import Pool, Shape
 from actors.registry import load_handlers
+from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
-from cluster.execution import Policy
 from cluster.graph import canonical
 from store.client import Client
 from store.driver_store import DriverStore

@@ -17,12 +17,13 @@ from tests.unit.actors.runner_harness import Harness
 
 
 async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
-    """given: input, inputs, vars; seconds until the deadline; cancel=True for a cancelled node."""
+    """given: input, inputs, vars, error; seconds until the deadline; cancel=True for a cancelled node."""
     load_handlers()
     spec = find_handler(node_type)
     prepared = prepare(config, spec.config_model, {"a", "b"})
     assert prepared.problems == []
     scope = {"input": given.get("input"), "vars": given.get("vars", {}), "nodes": {}, "execution": {"id": "e1"}}
+    scope["error"] = given.get("error")
     rendered = compile_config(prepared.config, spec.config_model).render(scope)
     ctx = NodeContext("e1", "n", 1, time.monotonic() + given.get("seconds", 60), scope, given.get("inputs", {}))
     if "cancel" in given:

@@ -13,6 +13,7 @@ from actors.errors import (
     ConfigError,
     DuplicateHandler,
     ExpressionError,
+    FailedAgain,
     HandlerLoadError,
     NodeError,
     RegistryError,
@@ -24,6 +25,7 @@ EXAMPLES = [
     ActorsError("a"),
     NodeError("try again"),
     NodeError("do not", retryable=False),
+    FailedAgain("ValueError", "no"),
     ConfigError("bad field"),
     ChildFailed("it failed"),
     WaitTimedOut("nothing came"),
@@ -44,7 +46,9 @@ def test_every_error_survives_pickling(error: ActorsError) -> None:
 
 
 def test_no_error_class_is_left_out_of_the_examples() -> None:
-    defined = {c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ActorsError) and c.__name__[0] != "_"}
+    defined = {
+        c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ActorsError) and c.__name__[0] != "_"
+    }
     assert defined == {type(error) for error in EXAMPLES}
 
 

@@ -223,20 +223,68 @@ def test_prepare_translates_and_preparing_twice_changes_nothing() -> None:
     assert prepare(prepared.config, Model, IDS).config == prepared.config
 
 
+ALIASES = {
+    "item": "nodes.each-1.output.item",
+    "row": "nodes.each-1.output.item",
+    "index": 'nodes["each-1"].output.index',
+    "input": "nodes.a.output",
+}
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("row.x > 1", 'nodes["each-1"].output.item.x > 1'),
+        ("input.row.item + row.row[row.index]", "input.row.item + I.row[I.index]"),
+        ("'row' + row + \"row\"", "'row' + I + \"row\""),
+        ("row.tags.map(row, row.x + index) == row", 'I.tags.map(row, row.x + nodes["each-1"].output.index) == I'),
+        ("row.map(r, r.all(row, row > 1) && row.y)", "I.map(r, r.all(row, row > 1) && I.y)"),
+        ("has(row.x) && row(1)", "has(I.x) && row(1)"),
+        ("nodes.row.output.row", "nodes.row.output.row"),
+        ("{{ row.x }} > 1", "(I.x) > 1"),
+        ("[row][0].row{{ index }}", '[I][0].row(nodes["each-1"].output.index)'),
+    ],
+)
+def test_aliases_stand_for_paths_where_they_are_names(written: str, stored: str) -> None:
+    stored = stored.replace("I", 'nodes["each-1"].output.item')
+    ids = {"each-1", "a", "row"}
+    prepared = prepare({"condition": written}, Model, ids, ALIASES)
+    assert prepared.config["condition"] == stored
+    assert prepare(prepared.config, Model, ids, ALIASES).config["condition"] == stored
+
+
+def test_a_bare_field_has_its_own_names_before_aliases() -> None:
+    config = {"fold": "acc + item + row", "items": "(x) => x > item + index", "url": "{{ item }}/{{ index }}"}
+    prepared = prepare(config, Model, {"each-1"}, ALIASES)
+    assert prepared.problems == []
+    assert prepared.config == {
+        "fold": 'acc + item + nodes["each-1"].output.item',
+        "items": 'item > item + nodes["each-1"].output.index',
+        "url": '{{ nodes["each-1"].output.item }}/{{ nodes["each-1"].output.index }}',
+    }
+    assert prepared.references.nodes == {"each-1"}
+
+
+def test_an_unknown_name_is_told_with_the_aliases_that_there_are() -> None:
+    ((_, message),) = prepare({"condition": "rwo > 1"}, Model, {"each-1"}, ALIASES).problems
+    assert "known are input, nodes, vars, execution, error, item, row, index" in message
+
+
 @pytest.mark.parametrize(
     ("text", "references"),
     [
-        ("text", (False, False, set())),
-        ("{{ input.a + vars.b }}", (True, True, set())),
-        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"})),
-        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"})),
-        ("{{ nodes[input.k].output }}", (True, False, IDS)),
-        ("{{ size(nodes) }}", (False, False, IDS)),
-        ("{{ [1].map(input, input) == input }}", (True, False, set())),
-        ("{{ 'input.a' }}", (False, False, set())),
+        ("text", (False, False, set(), False)),
+        ("{{ input.a + vars.b }}", (True, True, set(), False)),
+        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"}, False)),
+        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"}, False)),
+        ("{{ nodes[input.k].output }}", (True, False, IDS, False)),
+        ("{{ size(nodes) }}", (False, False, IDS, False)),
+        ("{{ [1].map(input, input) == input }}", (True, False, set(), False)),
+        ("{{ 'input.a' }}", (False, False, set(), False)),
+        ("{{ error.message }}{{ input.error }}", (True, False, set(), True)),
     ],
 )
-def test_references(text: str, references: tuple[bool, bool, set[str]]) -> None:
+def test_references(text: str, references: tuple[bool, bool, set[str], bool]) -> None:
     prepared = prepare({"url": text}, Model, IDS)
     assert prepared.problems == []
     assert tuple(prepared.references) == references

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -59,6 +60,17 @@ def test_config_is_rendered_from_the_texts_of_the_task(harness: Harness) -> None
 def test_bare_expressions_see_the_scope(harness: Harness) -> None:
     assert harness.run("condition", {"condition": "input.x > 1"}, input='{"x": 2}').branch == "true"
     assert harness.run("switch", {"switch_expression": "execution.workflow"}, workflow="w").branch == "default"
+
+
+def test_the_failure_that_led_here_is_a_name_and_in_the_context(harness: Harness) -> None:
+    @handler("why")
+    def why(config: dict[str, Any], ctx: NodeContext) -> Any:
+        return [config["text"], ctx.evaluate("error == null"), ctx.error]
+
+    error = {"type": "timeout", "message": "too slow", "node": "call"}
+    config = {"text": "{{ error.node }}: {{ error.message }}"}
+    assert harness.output("why", config, error=json.dumps(error)) == ["call: too slow", False, error]
+    assert harness.output("why", config) == [": ", True, None]
 
 
 def test_what_no_expression_names_is_never_parsed(harness: Harness) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from actors.messages import NodeFailure, NodeResult
+from cluster.attempts import Policy
 from cluster.commands import (
     Abandon,
     Begin,
@@ -25,8 +26,9 @@ from cluster.commands import (
     Settle,
     TimerDue,
 )
-from cluster.execution import ExecutionRun, Policy
-from cluster.graph import Graph, canonical, load
+from cluster.execution import ExecutionRun
+from cluster.graph import canonical, load
+from cluster.graph_types import Graph
 from store.records import Claimed, Outcome, StoredOutcome
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node
 
@@ -118,7 +120,7 @@ class TestRunning:
         run, _ = started(compiled(nodes, chain("a", "b", "c", "d")))
         for index, kept in ((0, True), (1, True), (2, False)):
             done(run, index)
-            assert bool(run._outputs) == kept
+            assert bool(run.scopes.root.outputs) == kept
 
     def test_a_closed_execution_ignores_what_still_comes(self) -> None:
         run, _ = started()

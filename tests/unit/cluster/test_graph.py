@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from cluster.errors import GraphInvalid
-from cluster.graph import Graph, canonical, load
+from cluster.graph import canonical, load
+from cluster.graph_types import Graph, Read
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node, refused
 
 LIST = """{"nodes": [
@@ -26,6 +28,11 @@ DOCS = """{"nodes": [{"id": "t", "type": "trigger"}, {"id": "c", "type": "condit
 
 def compiled(source: Any) -> Graph:
     return load(7, "orders", 3, canonical(source, HANDLERS))
+
+
+def slots(reads: Iterable[Read]) -> tuple[int, ...]:
+    assert all(read.up == 0 for read in reads)
+    return tuple(read.slot for read in reads)
 
 
 def shape(stored: dict[str, Any]) -> list[tuple[str, str, str | None]]:
@@ -120,19 +127,23 @@ def test_options_of_a_node() -> None:
         **options,
         "needs": {"input": False, "nodes": [], "vars": [], "inputs": []},
     }
-    only = load(7, "orders", 3, stored).nodes[0]
+    only = load(7, "orders", 3, stored).root.nodes[0]
     assert (only.max_retries, only.timeout, only.at_most_once) == (2, 5.0, True)
 
 
 def test_options_under_their_other_names() -> None:
     source = graph([{**node("a"), "retry": {"max_retries": 0}, "timeout_seconds": "2.5"}], timeout_seconds=60)
     loaded = compiled(source)
-    assert (loaded.nodes[0].max_retries, loaded.nodes[0].timeout, loaded.timeout) == (0, 2.5, 60.0)
+    assert (loaded.root.nodes[0].max_retries, loaded.root.nodes[0].timeout, loaded.timeout) == (0, 2.5, 60.0)
 
 
 def test_options_not_given_are_left_to_the_settings() -> None:
     loaded = compiled(graph([node("a")]))
-    assert (loaded.nodes[0].max_retries, loaded.nodes[0].timeout, loaded.nodes[0].at_most_once) == (None, None, False)
+    assert (loaded.root.nodes[0].max_retries, loaded.root.nodes[0].timeout, loaded.root.nodes[0].at_most_once) == (
+        None,
+        None,
+        False,
+    )
     assert loaded.timeout is None
 
 
@@ -164,25 +175,24 @@ def test_load_gives_what_the_plan_needs() -> None:
         [edge("t", "c"), edge("c", "a", True), edge("c", "m", "false"), edge("a", "m")],
     )
     loaded = compiled(source)
-    t, _, a, m = loaded.nodes
+    t, _, a, m = loaded.root.nodes
     assert (loaded.workflow_id, loaded.name, loaded.version) == (7, "orders", 3)
     assert a.spec == ("7:a", "plain", '{"text":"{{ nodes.t.output.x }} {{ nodes.c.output }}"}')
-    assert [each.selects for each in loaded.nodes] == [False, True, False, False]
-    assert [each.needs_input for each in loaded.nodes] == [False, True, False, False]
-    assert [each.needs_nodes for each in loaded.nodes] == [(), (), (0, 1), ()]
-    assert m.needs_inputs == (1, 2) and t.needs_inputs == ()
-    assert [each.label for each in loaded.edges] == [None, "true", "false", None]
-    assert loaded.out == ((0,), (1, 2), (3,), ())
-    assert loaded.indegree == (0, 1, 1, 2)
-    assert (loaded.starts, loaded.ends) == ((0,), (3,))
-    assert loaded.consumers == (1, 2, 1, 0)
-    assert loaded.index == {"t": 0, "c": 1, "a": 2, "m": 3}
+    assert [each.selects for each in loaded.root.nodes] == [False, True, False, False]
+    assert [each.needs_input for each in loaded.root.nodes] == [False, True, False, False]
+    assert [slots(each.needs_nodes) for each in loaded.root.nodes] == [(), (), (0, 1), ()]
+    assert slots(m.needs_inputs) == (1, 2) and t.needs_inputs == ()
+    assert [each.label for each in loaded.root.edges] == [None, "true", "false", None]
+    assert loaded.root.out == ((0,), (1, 2), (3,), ())
+    assert loaded.root.indegree == (0, 1, 1, 2)
+    assert loaded.root.starts == (0,)
+    assert loaded.root.consumers == (1, 2, 1, 0)
 
 
 def test_without_an_entry_every_root_starts_and_with_one_only_the_entry() -> None:
     nodes = [node("a"), node("b"), node("c")]
-    assert compiled(graph(nodes, [edge("a", "c"), edge("b", "c")])).starts == (0, 1)
-    assert compiled(graph(nodes, chain("b", "a", "c"), entry_node_id="b")).starts == (1,)
+    assert compiled(graph(nodes, [edge("a", "c"), edge("b", "c")])).root.starts == (0, 1)
+    assert compiled(graph(nodes, chain("b", "a", "c"), entry_node_id="b")).root.starts == (1,)
 
 
 def test_variables_are_those_set_before_in_topological_order() -> None:
@@ -197,7 +207,7 @@ def test_variables_are_those_set_before_in_topological_order() -> None:
     stored = canonical(graph(nodes, edges), HANDLERS)
     assert stored["nodes"][0]["needs"]["vars"] == ["first", "second"]
     assert stored["nodes"][1]["needs"]["vars"] == ["first", "second"]
-    assert load(7, "orders", 3, stored).consumers == (0, 0, 2, 0, 2)
+    assert load(7, "orders", 3, stored).root.consumers == (0, 0, 2, 0, 2)
 
 
 def test_a_name_that_is_computed_may_be_any_node_that_ran_before() -> None:
@@ -211,7 +221,7 @@ def test_a_graph_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         loaded.name = "other"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        loaded.nodes[0].id = "other"  # type: ignore[misc]
+        loaded.root.nodes[0].id = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -226,8 +236,8 @@ def test_ten_thousand_nodes_side_by_side() -> None:
     names = [f"n{index}" for index in range(10_000)]
     nodes = [node("t", "trigger"), *(node(name, text="{{ nodes.t.output }}") for name in names), node("m", "merge")]
     loaded = compiled(graph(nodes, [each for name in names for each in (edge("t", name), edge(name, "m"))]))
-    assert len(loaded.nodes[-1].needs_inputs) == 10_000
-    assert loaded.consumers[0] == 10_000
+    assert len(loaded.root.nodes[-1].needs_inputs) == 10_000
+    assert loaded.root.consumers[0] == 10_000
 
 
 def test_a_long_chain_meets_no_recursion_limit() -> None:
@@ -236,6 +246,6 @@ def test_a_long_chain_meets_no_recursion_limit() -> None:
         node(name, text=f"{{{{ nodes.{names[at - 2]}.output }}}}" if at > 1 else "") for at, name in enumerate(names)
     ]
     loaded = compiled(graph(nodes, chain(*names)))
-    assert (loaded.starts, loaded.ends) == ((0,), (2_999,))
-    assert loaded.nodes[-1].needs_nodes == (2_997,)
+    assert loaded.root.starts == (0,)
+    assert slots(loaded.root.nodes[-1].needs_nodes) == (2_997,)
     assert "n0 -> n1 -> n2" in refused(graph(nodes, chain(*names, "n0")))[0]

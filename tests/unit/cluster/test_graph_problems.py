@@ -10,7 +10,7 @@ import pytest
 from pydantic import field_validator, model_validator
 
 from actors.registry import HandlerSpec
-from cluster import graph_check, graph_json, graph_source
+from cluster import graph_json, graph_needs, graph_source
 from cluster.errors import GraphInvalid
 from cluster.graph import canonical
 from tests.unit.cluster.graphs import HANDLERS, Open, chain, edge, graph, node, refused, spec
@@ -73,7 +73,7 @@ LONG = "x" * 256
         ),
         (
             graph([A], [edge("a", "a")]),
-            "edge 'a' -> 'a': goes from a node to itself: remove it, loops come as loop nodes",
+            "edge 'a' -> 'a': goes from a node to itself: remove it, a loop needs other nodes as its body",
         ),
         (
             graph([node("first"), node("second")], [edge("first", "secnd")]),
@@ -92,7 +92,8 @@ LONG = "x" * 256
         ),
         (
             graph([A, node("b"), node("c")], chain("a", "b", "a")),
-            "graph: has a cycle: a -> b -> a; remove one of these edges, loops come as loop nodes",
+            "graph: has a cycle that nothing ends: a -> b -> a; let a condition in it choose between going on "
+            "and an edge out of it, or use a loop node",
         ),
         (
             graph(
@@ -174,7 +175,7 @@ def test_too_many_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph_check, "MAX_READS", 3)
+    monkeypatch.setattr(graph_needs, "MAX_READS", 3)
     nodes = [node("s", "set_variable", variable_name="y"), *(node(name, x="{{ vars.y }}") for name in "abcd")]
     lines = refused(graph(nodes, [edge("s", name) for name in "abcd"]))
     assert lines == ["graph: its nodes read variables of others more than 3 times in all: split the workflow"]
@@ -208,7 +209,7 @@ def test_all_problems_come_at_once() -> None:
         "node 'c': config.x: ",
         "edge 'a' -> 'nowhere': there is no node",
         "edge 'e' -> 'e': goes from a node to itself",
-        "graph: has a cycle: c -> d -> c",
+        "graph: has a cycle that nothing ends: c -> d -> c",
     ]
     assert [next((start for start in starts if line.startswith(start)), line) for line in lines] == starts
 

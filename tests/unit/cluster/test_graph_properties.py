@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cluster import graph_order
 from cluster.errors import GraphInvalid
 from cluster.graph import canonical, load
+from cluster.graph_types import Node
 from tests.unit.cluster.graphs import HANDLERS
 
 IDS = st.sampled_from(["a", "b", "c", "http-1", "d.e", "1", 1, "", "a\nb"])
@@ -158,21 +159,25 @@ def check_accepted(stored: dict[str, Any]) -> None:
     assert again == stored
     graph = load(1, "w", 1, again)
     assert graph == load(1, "w", 1, stored)
-    count = len(graph.nodes)
-    assert [graph.index[node.id] for node in graph.nodes] == list(range(count))
-    assert sorted(edge for leaving in graph.out for edge in leaving) == list(range(len(graph.edges)))
-    assert all(graph.edges[edge].source == node for node, leaving in enumerate(graph.out) for edge in leaving)
-    assert sum(graph.indegree) == len(graph.edges)
-    assert graph.starts and graph.ends
-    assert all(graph.indegree[start] == 0 for start in graph.starts)
-    before = closure([[graph.edges[edge].target for edge in leaving] for leaving in graph.out])
-    for node in graph.nodes:
+    root = graph.root
+    count = len(root.nodes)
+    assert sorted(edge for leaving in root.out for edge in leaving) == list(range(len(root.edges)))
+    assert all(root.edges[edge].source == node for node, leaving in enumerate(root.out) for edge in leaving)
+    assert sum(root.indegree) == len(root.edges)
+    assert root.starts
+    assert all(root.indegree[start] == 0 for start in root.starts)
+    before = closure([[root.edges[edge].target for edge in leaving] for leaving in root.out])
+    for node in root.nodes:
         assert json.loads(node.spec.config) == stored["nodes"][node.index]["config"]
-        for read in (*node.needs_nodes, *node.needs_vars, *node.needs_inputs):
+        for read in reads(node):
             assert node.index in before[read], "what a node reads is an ancestor"
-        assert all(graph.nodes[read].type == "set_variable" for read in node.needs_vars)
-    reads = [{*node.needs_nodes, *node.needs_vars, *node.needs_inputs} for node in graph.nodes]
-    assert list(graph.consumers) == [sum(index in each for each in reads) for index in range(count)]
+        assert all(root.nodes[read.slot].type == "set_variable" for read in node.needs_vars)
+    given = [reads(node) for node in root.nodes]
+    assert list(root.consumers) == [sum(index in each for each in given) for index in range(count)]
+
+
+def reads(node: Node) -> set[int]:
+    return {read.slot for read in (*node.needs_nodes, *node.needs_vars, *node.needs_inputs)}
 
 
 def closure(out: list[list[int]]) -> list[set[int]]:

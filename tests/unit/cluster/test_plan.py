@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.graph import Graph, canonical, load
+from cluster.graph import canonical, load
+from cluster.graph_types import Graph
 from cluster.plan import COMPLETED, FAILED, PENDING, READY, SKIPPED, Plan
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node
 
@@ -30,7 +31,7 @@ class Run:
 
     def __init__(self, found: Graph, **done: tuple[bool, str | None]) -> None:
         self.graph, self.done = found, done
-        self.plan = Plan(found)
+        self.plan = Plan(found.root)
         self.ran: list[str] = []
 
     def to_the_end(self, choose: random.Random | None = None) -> dict[str, int]:
@@ -38,12 +39,12 @@ class Run:
         while ready:
             position = choose.randrange(len(ready)) if choose else 0
             found = ready.pop(position)
-            node_id = self.graph.nodes[found].id
+            node_id = self.graph.root.nodes[found].id
             self.ran.append(node_id)
             fails, branch = self.done.get(node_id, (False, None))
             ready += self.plan.failed(found) if fails else self.plan.completed(found, branch)
         assert self.plan.active == 0
-        return {each.id: state for each, state in zip(self.graph.nodes, self.plan.state, strict=True)}
+        return {each.id: state for each, state in zip(self.graph.root.nodes, self.plan.state, strict=True)}
 
 
 def test_a_chain_runs_in_its_order() -> None:
@@ -54,7 +55,7 @@ def test_a_chain_runs_in_its_order() -> None:
 
 def test_a_join_runs_once_when_all_its_edges_are_decided() -> None:
     found = compiled([node(each) for each in "abcd"], [*chain("a", "b", "d"), *chain("a", "c", "d")])
-    plan = Plan(found)
+    plan = Plan(found.root)
     assert plan.start() == [0]
     assert plan.completed(0) == [1, 2]
     assert plan.completed(1) == []
@@ -125,7 +126,7 @@ def test_a_case_may_be_called_success_or_failed() -> None:
 
 def test_a_failure_without_an_error_edge_is_not_caught() -> None:
     found = compiled([node("a"), node("b")], chain("a", "b"))
-    plan = Plan(found)
+    plan = Plan(found.root)
     plan.start()
     assert not plan.catches(0)
     assert plan.failed(0) == []
@@ -166,14 +167,16 @@ def test_any_order_of_outcomes_and_any_repetition_gives_the_same_state(
     # Stored outcomes are folded in any order at all, also before those of their predecessors, and twice.
     outcomes = first.ran * 2
     choose.shuffle(outcomes)
-    plan = Plan(found)
+    plan = Plan(found.root)
     plan.start()
     for node_id in outcomes:
         fails, branch = done.get(node_id, (False, None))
-        position = found.index[node_id]
+        position = next(each.index for each in found.root.nodes if each.id == node_id)
         plan.failed(position) if fails else plan.completed(position, branch)
-    assert list(plan.state) == [expected[each.id] for each in found.nodes]
+    assert list(plan.state) == [expected[each.id] for each in found.root.nodes]
     assert plan.active == 0
     # And a node that is not decided is never in the end state of a whole run.
     assert PENDING not in plan.state
-    assert {found.nodes[i].id for i, state in enumerate(plan.state) if state in (COMPLETED, FAILED)} == set(first.ran)
+    assert {found.root.nodes[i].id for i, state in enumerate(plan.state) if state in (COMPLETED, FAILED)} == set(
+        first.ran
+    )

@@ -1,0 +1,104 @@
+"""Which nodes of one execution wait for news, and which news came: signals, ends of children, time-outs. Pure.
+
+A signal is for one node: the oldest that has the name, and the node where it says one. It is taken by the outcome that
+the node answers to it; until that is recorded, another driver would find it untaken, and give it to the node again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from cluster.graph_types import Node
+from store.records import ChildEnd, Signal
+
+
+class _Names(Protocol):
+    def key(self, slot: int) -> str: ...
+
+    def node(self, slot: int) -> Node: ...
+
+
+class Newsroom:
+    __slots__ = ("_awaited", "_children", "_expired", "_found", "_signals", "_taken")
+
+    def __init__(self) -> None:
+        self._awaited: dict[int, dict[str, Any]] = {}  # node -> NodeResult.awaits
+        self._found: dict[int, Signal | ChildEnd] = {}
+        self._expired: set[int] = set()
+        self._signals: dict[int, Signal] = {}  # those that nobody waits for yet, by id
+        self._children: dict[str, ChildEnd] = {}
+        self._taken: set[int] = set()
+
+    def wait(self, node: int, awaits: str) -> None:
+        """The node waits, for this alone."""
+        self.forget(node)
+        self._awaited[node] = json.loads(awaits)
+
+    def forget(self, node: int) -> None:
+        found = self._found.pop(node, None)
+        if isinstance(found, Signal):
+            self._signals[found.id] = found
+        self._awaited.pop(node, None)
+        self._expired.discard(node)
+
+    def hear(self, signals: Iterable[Signal], children: Iterable[ChildEnd]) -> None:
+        """What came; the same may come again."""
+        known = self._taken | {each.id for each in self._found.values() if isinstance(each, Signal)}
+        self._signals.update((each.id, each) for each in signals if each.id not in known)
+        self._children.update((each.id, each) for each in children)
+
+    def told(self, names: _Names) -> list[int]:
+        """The nodes for which there is news now that was not there before."""
+        told = []
+        for node, awaited in sorted(self._awaited.items()):
+            if node in self._found:
+                continue
+            child = self._children.pop(awaited["child"], None) if "child" in awaited else None
+            found = child or (self._signal(node, awaited["signal"], names) if "signal" in awaited else None)
+            if found is not None:
+                self._found[node] = found
+                told.append(node)
+        return told
+
+    def _signal(self, node: int, name: str, names: _Names) -> Signal | None:
+        mine = (None, names.node(node).id, names.key(node))
+        fitting = [each.id for each in self._signals.values() if each.name == name and each.node in mine]
+        return self._signals.pop(min(fitting)) if fitting else None
+
+    def waits(self, node: int) -> bool:
+        """Whether it waits and there is nothing to tell it."""
+        return node in self._awaited and node not in self._found and node not in self._expired
+
+    def expire(self, node: int) -> None:
+        """Its time is over."""
+        if node in self._awaited:
+            self._expired.add(node)
+
+    def taken(self, node: int) -> int | None:
+        """The node has answered: it waits no more. Gives the id of the signal that its answer takes."""
+        if not self._awaited or self._awaited.pop(node, None) is None:
+            return None
+        self._expired.discard(node)
+        found = self._found.pop(node, None)
+        if not isinstance(found, Signal):
+            return None
+        self._taken.add(found.id)
+        return found.id
+
+    def text(self, node: int) -> str | None:
+        """NodeTask.news."""
+        awaited = self._awaited.get(node)
+        if awaited is None:
+            return None
+        found = self._found.get(node)
+        state = json.dumps(awaited.get("state"), ensure_ascii=False)
+        if isinstance(found, Signal):
+            news = f'"signal":{{"name":{json.dumps(found.name)},"payload":{found.payload or "null"}}}'
+        elif found is not None:
+            rest = f'"output":{found.output or "null"},"error":{found.error or "null"}'
+            news = f'"child":{{"id":"{found.id}","status":"{found.status}",{rest}}}'
+        else:
+            news = '"timed_out":true'
+        return f'{{"state":{state},{news}}}'

@@ -1,0 +1,174 @@
+"""Nodes that wait for signals, children or a time, and are called again with what came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from actors.messages import ChildStart, NodeFailure, NodeResult
+from cluster.attempts import Policy
+from cluster.commands import (
+    Begin,
+    Command,
+    Committed,
+    ControlChanged,
+    Dispatch,
+    News,
+    NodeDone,
+    Record,
+    SetTimer,
+    Settle,
+    TimerDue,
+)
+from cluster.execution import ExecutionRun
+from cluster.graph_types import Graph
+from store.records import Child, ChildEnd, Claimed, Signal, StoredOutcome
+from tests.unit.cluster.graphs import node
+from tests.unit.cluster.simulation import stored
+
+NOW = 100.0
+ASK = NodeResult(0, awaits='{"signal":"go","state":{"asked":1}}', wait=60.0)
+GO = Signal(9, "e1", "go", None, '{"decision":"yes"}')
+ONE = stored([node("ask"), node("after")], ["ask after"])
+TWO = stored([node("ask"), node("other")], [])
+
+
+def started(graph: Graph = ONE, begin: Begin | None = None, policy: Policy | None = None) -> tuple[ExecutionRun, Any]:
+    run = ExecutionRun(Claimed("e1", 7, 2, 0, 0.0, "{}"), graph, policy or Policy(), jitter=lambda: 1.0)
+    return run, run.handle(begin or Begin(), NOW)
+
+
+def done(run: ExecutionRun, index: int, result: NodeResult, attempt: int = 1) -> list[Command]:
+    return run.handle(NodeDone(index, attempt, result), NOW)
+
+
+def asked(wait: float = 60.0) -> StoredOutcome:
+    return StoredOutcome("e1", "ask", 1, "g", None, ASK.awaits, wait)
+
+
+def news(run: ExecutionRun, attempt: int = 2) -> Any:
+    return json.loads(run.task(1, 0, attempt, NOW).news or "null")
+
+
+def settled(commands: list[Command]) -> tuple[str, float | None]:
+    (found,) = [each.settlement for each in commands if isinstance(each, Settle)]
+    return found.status, found.wake_in
+
+
+class TestSignals:
+    def test_a_node_that_waits_parks_until_its_time_is_over(self) -> None:
+        run, _ = started()
+        record, settle = done(run, 0, ASK)
+        assert isinstance(record, Record)
+        assert record.outcome[1:7] == ("ask", 1, "g", None, ASK.awaits, 60.0)
+        assert settled([settle]) == ("waiting", 60.0)
+
+    def test_or_for_ever(self) -> None:
+        run, _ = started()
+        assert settled(done(run, 0, ASK._replace(wait=None))) == ("waiting", None)
+
+    def test_claimed_again_it_is_called_with_the_signal_and_its_state(self) -> None:
+        run, commands = started(begin=Begin([asked()], [GO]))
+        assert commands == [Dispatch(0, 2)]
+        assert news(run) == {"state": {"asked": 1}, "signal": {"name": "go", "payload": {"decision": "yes"}}}
+
+    def test_its_answer_takes_the_signal_in_the_same_commit(self) -> None:
+        run, _ = started(begin=Begin([asked()], [GO]))
+        (record,) = done(run, 0, NodeResult(0, '"yes"'), 2)
+        assert isinstance(record, Record)
+        assert (record.outcome.kind, record.outcome.attempt, record.signal) == ("c", 2, 9)
+
+    def test_a_failure_that_is_tried_again_has_the_same_news(self) -> None:
+        run, _ = started(TWO, Begin([asked()], [GO]))
+        (record,) = done(run, 0, NodeResult(0, failure=NodeFailure("Boom", "no", retryable=True)), 2)
+        assert isinstance(record, Record)
+        assert (record.outcome.kind, record.signal) == ("r", None)
+        run.handle(Committed([0]), NOW)
+        assert run.handle(TimerDue(0), NOW + 5) == [Dispatch(0, 3)]
+        assert news(run, 3)["signal"]["name"] == "go"
+
+    def test_a_signal_of_another_name_or_for_another_node_is_left(self) -> None:
+        others = [GO._replace(name="stop"), GO._replace(id=10, node="other")]
+        _, commands = started(begin=Begin([asked()], others))
+        assert settled(commands) == ("waiting", 60.0)
+
+    def test_two_waits_take_two_signals_the_older_first(self) -> None:
+        graph = stored([node("ask"), node("ask2")], [])
+        waits = [asked(), asked()._replace(node_key="ask2")]
+        run, commands = started(graph, Begin(waits, [GO._replace(id=11), GO]))
+        assert commands == [Dispatch(0, 2), Dispatch(1, 2)]
+        (first,) = done(run, 0, NodeResult(0), 2)
+        last = done(run, 1, NodeResult(0), 2)[0]
+        assert isinstance(first, Record)
+        assert isinstance(last, Record)
+        assert (first.signal, last.signal) == (9, 11)
+
+    def test_a_signal_that_comes_while_another_node_runs(self) -> None:
+        run, _ = started(TWO)
+        assert len(done(run, 0, ASK)) == 1
+        assert run.handle(Committed([0]), NOW) == [SetTimer(0, 60.0)]
+        assert run.handle(News([GO]), NOW) == [Dispatch(0, 2)]
+        assert run.handle(News([GO]), NOW) == [], "the same signal again"
+        assert run.handle(TimerDue(0), NOW + 60) == [], "the time-out is off"
+        done(run, 0, ASK, 2)
+        assert run.handle(News([GO]), NOW) == [], "it was taken"
+
+    def test_a_signal_that_came_before_the_node_waited(self) -> None:
+        run, _ = started(TWO)
+        run.handle(News([GO]), NOW)
+        assert len(done(run, 0, ASK)) == 1
+        assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
+
+    def test_a_time_out_is_news_too(self) -> None:
+        run, commands = started(begin=Begin([asked(wait=-1.0)]))
+        assert commands == [Dispatch(0, 2)]
+        assert news(run) == {"state": {"asked": 1}, "timed_out": True}
+
+    def test_it_may_wait_again(self) -> None:
+        run, _ = started(begin=Begin([asked()], [GO]))
+        record, settle = done(run, 0, ASK, 2)
+        assert isinstance(record, Record)
+        assert (record.outcome.kind, record.signal) == ("g", 9)
+        assert settled([settle]) == ("waiting", 60.0)
+
+
+class TestChildren:
+    START = NodeResult(0, awaits='{"child":"c1"}', child=ChildStart("c1", "other", None, "{}"))
+
+    def test_a_child_is_started_by_the_commit_of_the_answer(self) -> None:
+        run, _ = started()
+        record, settle = done(run, 0, self.START)
+        assert isinstance(record, Record)
+        assert record.child == Child("c1", "e1", "other", None, "{}")
+        assert settled([settle]) == ("waiting", None)
+
+    def test_its_end_is_news(self) -> None:
+        waits = StoredOutcome("e1", "ask", 1, "g", None, '{"child":"c1"}', None)
+        run, _ = started(begin=Begin([waits], (), [ChildEnd("c1", "e1", "completed", '{"x":1}', None)]))
+        child = {"id": "c1", "status": "completed", "output": {"x": 1}, "error": None}
+        assert news(run) == {"state": None, "child": child}
+
+    def test_a_child_that_nobody_waits_for(self) -> None:
+        run, _ = started()
+        (record,) = done(run, 0, self.START._replace(awaits=None, output="1"))
+        assert isinstance(record, Record)
+        assert (record.outcome.kind, record.child and record.child.id) == ("c", "c1")
+
+
+class TestPause:
+    def test_what_runs_may_finish_and_nothing_new_begins(self) -> None:
+        run, _ = started()
+        assert run.handle(ControlChanged("pause"), NOW) == []
+        (record,) = done(run, 0, NodeResult(0))
+        assert isinstance(record, Record)
+        assert settled(run.handle(Committed(record.then), NOW)) == ("paused", None)
+
+    def test_an_execution_that_ends_meanwhile_has_ended(self) -> None:
+        run, _ = started(stored([node("ask")], []))
+        run.handle(ControlChanged("pause"), NOW)
+        assert settled(done(run, 0, NodeResult(0)))[0] == "completed"
+
+    def test_a_cancel_wins(self) -> None:
+        run, _ = started()
+        run.handle(ControlChanged("pause"), NOW)
+        assert settled(run.handle(ControlChanged("cancel"), NOW))[0] == "cancelled"
