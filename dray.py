@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from cluster.errors import GraphInvalid, RayUnavailable, SettingsInvalid
     from cluster.workflows import canonical_graph
     from store.client import Attempt, Client, Execution
+    from store.client_signals import Approval
     from store.errors import (
         AccessRefused,
         DatabaseURLInvalid,
         DataRefused,
         ExecutionNotFound,
+        NotWaiting,
         SchemaMissing,
         StoreError,
         Unavailable,
@@ -47,11 +49,13 @@ _FROM = {
     "cluster.errors": ("GraphInvalid", "RayUnavailable", "SettingsInvalid"),
     "cluster.workflows": ("canonical_graph",),
     "store.client": ("Attempt", "Client", "Execution"),
+    "store.client_signals": ("Approval",),
     "store.errors": (
         "AccessRefused",
         "DataRefused",
         "DatabaseURLInvalid",
         "ExecutionNotFound",
+        "NotWaiting",
         "SchemaMissing",
         "StoreError",
         "Unavailable",
@@ -64,6 +68,7 @@ _MODULE_OF = {name: module for module, names in _FROM.items() for name in names}
 __all__ = [
     "AccessRefused",
     "Again",
+    "Approval",
     "Attempt",
     "BareExpression",
     "Branch",
@@ -80,6 +85,7 @@ __all__ = [
     "NodeConfig",
     "NodeContext",
     "NodeError",
+    "NotWaiting",
     "Raw",
     "RayUnavailable",
     "SchemaMissing",

@@ -287,8 +287,8 @@ class Driver:
         self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
 
     def _on_controls(self, event: Controls, now: float) -> None:
-        asked = [(execution, ControlChanged(control)) for execution, control in event.asked]
-        for execution, what in (*asked, *event.news):
+        asked: list[tuple[str, Event]] = [(execution, ControlChanged(control)) for execution, control in event.asked]
+        for execution, what in asked + list(event.news):
             if (run := self._runs.get(execution)) is not None:
                 self._handle(run, what, now)
 

@@ -18,7 +18,8 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from store.arrays import texts
-from store.client_base import ClientBase, json_text, uuid_text
+from store.client_base import json_text, uuid_text
+from store.client_signals import ClientSignals
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
 
@@ -83,7 +84,7 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(ClientBase):
+class Client(ClientSignals):
     """Submit, look, cancel, signal, store workflows."""
 
     # Executions
@@ -175,14 +176,6 @@ class Client(ClientBase):
         if status is None:
             raise ExecutionNotFound(execution)
         return str(status)
-
-    def signal(self, execution: str, name: str, payload: Any = None) -> bool:
-        """Send a signal; False: the execution has ended. Raises ExecutionNotFound."""
-        text = None if payload is None else json_text(payload, "payload")
-        ((sent,),) = self._ask("signal", {"id": uuid_text(execution), "name": name, "payload": text})
-        if not sent and not self._ask("get_status", {"id": uuid_text(execution)}):
-            raise ExecutionNotFound(execution)
-        return bool(sent)
 
     def list(
         self,
