@@ -232,7 +232,7 @@ def test_a_time_and_a_condition(store: DriverStore, client: Client) -> None:
         execution = client.submit("w", {"at": at})
         assert ended(client, execution).output == {"delay_type": "until_condition", "completed": True}
         assert time.time() >= began + 1
-    assert len(client.attempts(execution)) > 3
+    assert "awaiting" in [each.kind for each in client.attempts(execution)]
 
 
 @pytest.mark.parametrize("then", ["signal", "child"])
