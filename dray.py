@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors.config_shape import BareExpression, Raw
+    from actors.config_shape import BareExpression, HoldsSecrets, Raw
     from actors.context import Again, Branch, News, NodeContext, Wait, WaitForChild, WaitForSignal
     from actors.errors import ChildFailed, ConfigError, NodeError, WaitTimedOut
     from actors.expressions import Expression
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _FROM = {
-    "actors.config_shape": ("BareExpression", "Raw"),
+    "actors.config_shape": ("BareExpression", "HoldsSecrets", "Raw"),
     "actors.context": ("Again", "Branch", "News", "NodeContext", "Wait", "WaitForChild", "WaitForSignal"),
     "actors.errors": ("ChildFailed", "ConfigError", "NodeError", "WaitTimedOut"),
     "actors.expressions": ("Expression",),
@@ -81,6 +81,7 @@ __all__ = [
     "ExecutionNotFound",
     "Expression",
     "GraphInvalid",
+    "HoldsSecrets",
     "News",
     "NodeConfig",
     "NodeContext",

@@ -3,6 +3,7 @@
     class MapConfig(NodeConfig):
         map_expression: Annotated[str, BareExpression("item", "index")]
         note: Annotated[str, Raw()] = ""
+        headers: Annotated[dict[str, str], HoldsSecrets()] = {}
 
 Markers are found in fields of the model, of models inside it, and in the elements of lists and dicts.
 """
@@ -37,6 +38,14 @@ class Raw:
     """Marks a config field in which `{{` means nothing: Annotated[str, Raw()]."""
 
 
+@dataclass(frozen=True)
+class HoldsSecrets:
+    """Marks a config field whose templates may name `secrets.X`, in all that is inside it.
+
+    Only where the value goes to a service: it must not come back in an output, an error or a log.
+    """
+
+
 Expression = Annotated[str, BareExpression("item", "index")]
 
 
@@ -44,17 +53,21 @@ Expression = Annotated[str, BareExpression("item", "index")]
 class Shape:
     """What one place of a config is. model: what its keys are; items: what its elements are; both None = templates."""
 
-    marker: BareExpression | Raw | None = None
+    marker: BareExpression | Raw | HoldsSecrets | None = None
     model: type[BaseModel] | None = None
     items: Shape | None = None
 
     @property
     def is_template(self) -> bool:
-        return self.marker is None
+        return self.marker is None or self.holds_secrets
+
+    @property
+    def holds_secrets(self) -> bool:
+        return isinstance(self.marker, HoldsSecrets)
 
     def child(self, key: str | None) -> Shape:
         """The shape of the value under a key, or of an element (None)."""
-        if isinstance(self.marker, Raw):
+        if isinstance(self.marker, Raw | HoldsSecrets):
             return self
         if self.model is not None:
             ignored = self.model.model_config.get("extra", "ignore") == "ignore"
@@ -80,7 +93,7 @@ def _fields(model: type[BaseModel]) -> dict[str, Shape]:
 
 def _shape(annotation: Any, metadata: Sequence[Any] = ()) -> Shape:
     for marker in metadata:
-        if isinstance(marker, BareExpression | Raw):
+        if isinstance(marker, BareExpression | Raw | HoldsSecrets):
             return Shape(marker)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return Shape(model=annotation)

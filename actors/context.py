@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors import expressions
+from actors import expressions, handler_env
 
 _LOGGER = logging.getLogger("dray.node")
 _MAKING = threading.Lock()
@@ -168,6 +168,11 @@ class NodeContext:
         """The failure that led to this node: its type, message and node; None if none did."""
         found: Mapping[str, Any] | None = self.scope.get("error")
         return found
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """The secrets that DRAY_SECRETS names. secrets["X"] of one that is not set is a ConfigError; never log them."""
+        return handler_env.secrets()
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:

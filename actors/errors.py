@@ -24,12 +24,16 @@ class ActorsError(Exception):
 
 
 class NodeError(ActorsError):
-    """This attempt of the node failed. message: one line, says what to do next. retryable: default True."""
+    """This attempt of the node failed. message: one line, says what to do next. retryable: default True.
 
-    def __init__(self, message: str, retryable: bool = True) -> None:
-        super().__init__(message, retryable)
+    retry_after: seconds before which another attempt is of no use, as a service has said; None = nobody has.
+    """
+
+    def __init__(self, message: str, retryable: bool = True, retry_after: float | None = None) -> None:
+        super().__init__(message, retryable, retry_after)
         self.message = message
         self.retryable = retryable
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return self.message

@@ -35,16 +35,17 @@ import cel
 from pydantic import BaseModel
 
 from actors.cel_source import Code, Path, SourceError, hoist, show, split, translate, with_aliases, with_doubles
-from actors.config_shape import BareExpression, Expression, Raw, Shape
+from actors.config_shape import BareExpression, Expression, HoldsSecrets, Raw, Shape
 from actors.errors import ExpressionError
 
 __all__ = [
-    "BareExpression", "CompiledConfig", "Expression", "Prepared", "Raw", "References", "as_text", "compile_config",
-    "evaluate", "is_template", "prepare", "render",
+    "BareExpression", "CompiledConfig", "Expression", "HoldsSecrets", "Prepared", "Raw", "References", "as_text",
+    "compile_config", "evaluate", "is_template", "prepare", "render",
 ]  # fmt: skip
 
 Scope = Mapping[str, Any]
 ROOTS = ("input", "nodes", "vars", "execution", "error")
+SECRETS = "secrets"  # in fields marked HoldsSecrets only
 FUNCTIONS = frozenset(
     "size contains startsWith endsWith matches type dyn string int uint double bytes timestamp duration getFullYear "
     "getMonth getDayOfYear getDayOfMonth getDate getDayOfWeek getHours getMinutes getSeconds getMilliseconds "
@@ -93,7 +94,9 @@ class Program:
     @property
     def paths(self) -> list[Path]:
         """What it may read, a name that is also a macro's variable included."""
-        return [slot.path for slot in self._hoisted.slots] + [(n,) for n in self._hoisted.free if n in ROOTS]
+        return [slot.path for slot in self._hoisted.slots] + [
+            (n,) for n in self._hoisted.free if n in (*ROOTS, SECRETS)
+        ]
 
     def evaluate(self, scope: Scope, *, strict: bool) -> Any:
         """The value, as JSON. A missing key is None, or if strict an ExpressionError that names it."""
@@ -321,9 +324,9 @@ class _Preparing:
             return [self.value(v, shape.child(None), f"{place}[{i}]") for i, v in enumerate(value)]
         if isinstance(value, str) and isinstance(shape.marker, BareExpression):
             return self.expression(value, place, shape.marker.names)
-        return self.template(value, place) if isinstance(value, str) and shape.is_template else value
+        return self.template(value, place, shape) if isinstance(value, str) and shape.is_template else value
 
-    def template(self, text: str, place: str) -> str:
+    def template(self, text: str, place: str, shape: Shape) -> str:
         if not is_template(text):
             return text
         try:
@@ -332,10 +335,13 @@ class _Preparing:
             self.problems.append((place, str(error)))
             return text
         return "".join(
-            f"{{{{ {self.expression(part.text, place)} }}}}" if isinstance(part, Code) else part for part in parts
+            f"{{{{ {self.expression(part.text, place, (), shape.holds_secrets)} }}}}"
+            if isinstance(part, Code)
+            else part
+            for part in parts
         )
 
-    def expression(self, text: str, place: str, names: Sequence[str] = ()) -> str:
+    def expression(self, text: str, place: str, names: Sequence[str] = (), with_secrets: bool = False) -> str:
         if not text.strip():
             self.problems.append((place, "the expression is empty"))
             return text
@@ -348,7 +354,10 @@ class _Preparing:
         unknown = {name for name in program.functions if name[0].isalpha()} - FUNCTIONS
         self.problems += [(place, f"there is no function {name}()") for name in sorted(unknown)]
         for path in program.paths:
-            self.check(path, place, names)
+            if path[0] == SECRETS and SECRETS not in names:
+                self.check_secret(path, place, with_secrets)
+            else:
+                self.check(path, place, names)
         self.paths.update(program.paths)
         return translated
 
@@ -364,6 +373,12 @@ class _Preparing:
             hint = f"nodes.{node_id}.output" if node_id else f"input.{root}"
             known = ", ".join((*ROOTS, *dict.fromkeys((*names, *self.aliases))))
             self.problems.append((place, f"unknown name {root!r} (known are {known}); did you mean {hint}?"))
+
+    def check_secret(self, path: Path, place: str, allowed: bool) -> None:
+        if not allowed:
+            self.problems.append((place, "a secret may not be named here: what this field holds is stored or logged"))
+        elif len(path) != 2 or not isinstance(path[1], str):
+            self.problems.append((place, f"name one secret: {SECRETS}.NAME, not {show(path)}"))
 
     def near(self, node_id: str) -> str:
         found = difflib.get_close_matches(node_id, list(islice(self.node_ids, 2_000)), n=3)

@@ -11,6 +11,8 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from actors import handler_env
+from actors.handler_env import HandlerEnv
 from actors.messages import NodeSpec, NodeTask
 from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady, Shape
 from actors.runner import Runner
@@ -55,8 +57,9 @@ class LocalRunner:
         self._notify(Collected(self._number, results, retiring))
 
 
-def local_runners(concurrency: int, max_output_bytes: int) -> RunnerFactory:
+def local_runners(concurrency: int, max_output_bytes: int, env: HandlerEnv | None = None) -> RunnerFactory:
     """concurrency: handlers at once in one runner, of each kind. Shapes mean nothing here."""
+    handler_env.install(env or HandlerEnv({}))
 
     def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> LocalRunner:  # noqa: ARG001
         return LocalRunner(number, concurrency, max_output_bytes, notify)

@@ -54,11 +54,13 @@ class NodeFailure(NamedTuple):
     """Why an attempt failed.
 
     type: the exception's class name, or one of timeout, cancelled, config, runner_lost, poison.
+    retry_after: seconds before which a retry is of no use; None = nobody has said.
     """
 
     type: str
     message: str
     retryable: bool
+    retry_after: float | None = None
 
 
 class ChildStart(NamedTuple):

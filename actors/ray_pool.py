@@ -39,8 +39,9 @@ from typing import Any, ClassVar
 import ray
 from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, RayTaskError
 
-from actors import runner_log
+from actors import handler_env, runner_log
 from actors.errors import RegistryError
+from actors.handler_env import HandlerEnv
 from actors.messages import ChildStart, NodeFailure, NodeResult, NodeSpec, NodeTask
 from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerLost, RunnerReady, Shape
 from actors.ray_deaths import is_crash, reason_of
@@ -79,8 +80,12 @@ class RunnerActor:
         self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
         gc.freeze()
 
-    def hello(self) -> tuple[tuple[str, str, str, int], str | None]:
-        """The fields of RunnerInfo; why it cannot run anything."""
+    def hello(self, env: HandlerEnv) -> tuple[tuple[str, str, str, int], str | None]:
+        """The fields of RunnerInfo; why it cannot run anything.
+
+        env: not an argument of __init__, since Ray keeps those in its tables.
+        """
+        handler_env.install(env, clean=True)
         node_id = ray.get_runtime_context().get_node_id()
         return (self._name, node_id, socket.gethostname(), os.getpid()), self._problem
 
@@ -164,7 +169,8 @@ class RayRunner:
     calls: ClassVar[int] = 0
     answers_within: float | None = LONG_POLL
 
-    def __init__(self, number: int, actor: Any, notify: Callable[[PoolEvent], None]) -> None:
+    def __init__(self, number: int, actor: Any, env: HandlerEnv, notify: Callable[[PoolEvent], None]) -> None:
+        self._env = env
         self._number = number
         self._actor = actor
         self._notify = notify
@@ -210,7 +216,7 @@ class RayRunner:
 
     def _hello(self) -> None:
         RayRunner.calls += 1
-        self._follow(self._actor.hello.remote(), self._introduced)
+        self._follow(self._actor.hello.remote(self._env), self._introduced)
 
     def _follow(self, ref: Any, then: Callable[[Any], None]) -> None:
         """then(value), or _failed(error), on a thread of Ray's."""
@@ -285,9 +291,15 @@ class RayRunner:
 
 
 def ray_runners(
-    incarnation: str, modules: Sequence[str], concurrency: int, max_output_bytes: int, log_level: str = "INFO"
+    incarnation: str,
+    modules: Sequence[str],
+    concurrency: int,
+    max_output_bytes: int,
+    log_level: str = "INFO",
+    env: HandlerEnv | None = None,
 ) -> RunnerFactory:
     """modules: with handlers, besides the built-in ones. concurrency: handlers at once in one runner, of each kind."""
+    given = env or HandlerEnv({})
     remote = ray.remote(RunnerActor)
 
     def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> RayRunner:
@@ -304,7 +316,7 @@ def ray_runners(
             max_task_retries=0,
             enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call
         ).remote(name, list(modules), concurrency, max_output_bytes, log_level)
-        return RayRunner(number, actor, notify)
+        return RayRunner(number, actor, given, notify)
 
     return make
 

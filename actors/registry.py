@@ -25,6 +25,14 @@ from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, Unkno
 
 BUILT_IN = "actors.handlers"
 ENTRY_POINTS = "dray.handlers"
+# Names in circulation that no system ever served -> what their authors want here.
+INSTEAD = {
+    "transform": "'map', 'filter', 'reduce' or 'code'",
+    "variable": "'set_variable' or 'get_variable'",
+    "case": "'switch'",
+    "wait_until": "'delay' with delay_type until_time or until_condition",
+    "notify": "'notification'",
+}
 NEEDS = frozenset({"input", "inputs", "vars", "error"})
 
 Model: TypeAlias = type[BaseModel]  # HandlerSpec has a field named `type`
@@ -60,6 +68,7 @@ class HandlerSpec:
     memory: int | None = None
     resources: Mapping[str, float] | None = field(default=None, hash=False)
     concurrency: int | None = None
+    is_plug_in: bool = False  # nothing but a place for one: its function says so and fails
 
     @property
     def origin(self) -> str:
@@ -113,6 +122,8 @@ def handler(
             concurrency,
         )
         known = HANDLERS.get(node_type)
+        if known is not None and known.is_plug_in:
+            known = None
         # A reloaded module registers a new function object under the old name: that is the same handler.
         if known is not None and known.origin != spec.origin:
             raise DuplicateHandler(node_type, known.origin, spec.origin)
@@ -122,12 +133,19 @@ def handler(
     return register
 
 
+def plug_in(node_type: str, function: Callable[..., Any]) -> None:
+    """Keep a place for a node type that others must bring; a handler that is registered for it takes the place."""
+    HANDLERS.setdefault(node_type, HandlerSpec(node_type, function, is_plug_in=True))
+
+
 def find_handler(node_type: str) -> HandlerSpec:
     """The handler of a node type. Raises UnknownHandler, which names the nearest registered type."""
     spec = HANDLERS.get(node_type)
     if spec is None:
         near = difflib.get_close_matches(node_type, HANDLERS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "load the module that registers it"
+        if node_type in INSTEAD:
+            hint = f"use {INSTEAD[node_type]}"
         raise UnknownHandler(f"no handler for node type {node_type!r}: {hint}")
     return spec
 

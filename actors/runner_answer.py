@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from actors import handler_env
 from actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
 from actors.errors import ConfigError, FailedAgain, NodeError
 from actors.messages import ChildStart, NodeFailure, NodeResult
@@ -74,7 +75,7 @@ def json_text(value: Any, max_bytes: int, what: str = "the output") -> str:
             f"{what} has {size} bytes, at most {max_bytes} are stored: return less, "
             "or store it elsewhere and return where it is"
         )
-    return text
+    return handler_env.hide_in_json(text)
 
 
 def _label(label: Any, what: str = "a branch's label") -> str:
@@ -141,7 +142,8 @@ def failure_of(error: BaseException) -> NodeFailure:
         return NodeFailure("config", one_text(error), retryable=False)
     name = clean(error.type if isinstance(error, FailedAgain) else type(error).__name__, 200)
     if isinstance(error, NodeError):
-        return NodeFailure(name, one_text(error), retryable=bool(getattr(error, "retryable", True)))
+        retryable = bool(getattr(error, "retryable", True))
+        return NodeFailure(name, one_text(error), retryable, _seconds(getattr(error, "retry_after", None)))
     return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True)
 
 
@@ -151,7 +153,12 @@ def one_text(error: BaseException) -> str:
         text = str(error)
     except BaseException as worse:  # noqa: BLE001  # its __str__ is the user's too
         text = f"(its text cannot be had: {type(worse).__name__})"
-    return clean(text or f"{type(error).__name__} without a message")
+    return clean(handler_env.hide(text) or f"{type(error).__name__} without a message")
+
+
+def _seconds(wanted: Any) -> float | None:
+    is_some = isinstance(wanted, (int, float)) and math.isfinite(wanted) and wanted > 0
+    return min(float(wanted), MAX_WAIT) if is_some else None
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:

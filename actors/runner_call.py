@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
+from actors import handler_env
 from actors.context import News, NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.expressions import CompiledConfig, compile_config
@@ -86,6 +87,7 @@ _ROOTS: dict[str, Callable[[NodeTask], Any]] = {
     "vars": _variables,
     "execution": lambda task: {"id": task.execution_id, "workflow": task.workflow},
     "error": lambda task: None if task.error is None else json.loads(task.error),
+    "secrets": lambda _: handler_env.NamedInExpressions(),
 }
 
 

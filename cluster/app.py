@@ -12,6 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from actors import handler_env
 from actors.local_pool import local_runners
 from actors.pool import Pool, RunnerFactory, Shape
 from actors.registry import load_handlers
@@ -138,8 +139,10 @@ def _drained_by(stop: threading.Event, driver: Driver) -> Iterator[None]:
 @contextmanager
 def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactory], int]]:
     """How runners are made, given the incarnation, and how many of the default shape there are to be."""
+    storage = settings.storage_root
+    env = handler_env.collect(settings.secrets, None if storage is None else str(storage))
     if settings.executor == "local":
-        make = local_runners(settings.runner_concurrency, settings.max_output_bytes)
+        make = local_runners(settings.runner_concurrency, settings.max_output_bytes, env)
         yield lambda _: make, settings.runners or 1
         return
     # Here, since importing Ray takes a second and 60 MB, and must come after the bootstrap has set its environment.
@@ -156,6 +159,7 @@ def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactor
                 settings.runner_concurrency,
                 settings.max_output_bytes,
                 settings.log_level,
+                env,
             ),
             runners,
         )

@@ -22,12 +22,12 @@ class Policy(NamedTuple):
     max_iterations: int = 1_000
     max_output_bytes: int = 1 << 20
 
-    def delay(self, failures: int, jitter: float) -> float:
+    def delay(self, failures: int, jitter: float, at_least: float | None = None) -> float:
         """Seconds before the next attempt. failures: how many there were, 1 or more. jitter: 0 to 1; half of the delay
-        is random, so that what failed together does not come back together."""
+        is random, so that what failed together does not come back together. at_least: what a service asked for."""
         exponent = min(failures - 1, 64)
         longest = min(self.retry_max_delay, self.retry_delay * self.retry_multiplier**exponent)
-        return longest * (0.5 + 0.5 * jitter)
+        return max(longest * (0.5 + 0.5 * jitter), min(at_least or 0.0, self.retry_max_delay))
 
 
 class Attempts:

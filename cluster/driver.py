@@ -17,7 +17,6 @@ another one.
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import queue
 import time
@@ -53,13 +52,13 @@ from cluster.execution import ExecutionRun
 from cluster.graph_types import NO_GRAPH
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
+from cluster.timers import Timers
 from store.driver_store import DriverStore
 from store.errors import LeaseLost, Unavailable
 from store.listener import Listener
 from store.records import Settlement
 
 EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
-TIMERS_KEPT = 10_000  # before the heap is looked through for those of ended executions
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
 
 log = logs.get("driver")
@@ -109,8 +108,7 @@ class Driver:
         self._tasks: dict[int, tuple[ExecutionRun, int, int]] = {}  # number -> run, node, attempt
         self._numbers = itertools.count(1)
         self._entries: list[Entry] = []  # of this turn
-        self._timers: list[tuple[float, int, ExecutionRun, int | None]] = []
-        self._timers_limit = TIMERS_KEPT
+        self._timers = Timers()
         self._shapes: dict[str, Shape] = {}
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
@@ -200,7 +198,8 @@ class Driver:
             time.monotonic() >= self._keeper.trusted_until
         ):  # the keeper may still wait for the answer to its last renewal
             self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
-        self._fire_timers(now)
+        for run, node in self._timers.due(now):
+            self._handle(run, TimerDue(node), now)
         if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
             self._committer.add(self._entries)
             self._entries = []
@@ -211,8 +210,7 @@ class Driver:
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for an event, at most: until the next timer of any kind."""
-        timer = self._timers[0][0] if self._timers else None
-        times = [now + 1.0, self._pool.wake_at(), timer, self._drain_until, self._ask_at]
+        times = [now + 1.0, self._pool.wake_at(), self._timers.next, self._drain_until, self._ask_at]
         return max(0.0, min(each for each in times if each is not None) - now)
 
     def _ask_for_more(self, now: float) -> None:
@@ -227,15 +225,6 @@ class Driver:
             self._claimer.ask(room)
         else:
             self._ask_at = at
-
-    def _fire_timers(self, now: float) -> None:
-        while self._timers and self._timers[0][0] <= now:
-            _, _, run, node = heapq.heappop(self._timers)
-            self._handle(run, TimerDue(node), now)
-        if len(self._timers) > self._timers_limit:  # the time-outs of executions that ended long before them
-            self._timers = [timer for timer in self._timers if not timer[2].closed]
-            heapq.heapify(self._timers)
-            self._timers_limit = max(TIMERS_KEPT, 2 * len(self._timers))
 
     # Events
 
@@ -287,10 +276,14 @@ class Driver:
         self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
 
     def _on_controls(self, event: Controls, now: float) -> None:
-        asked: list[tuple[str, Event]] = [(execution, ControlChanged(control)) for execution, control in event.asked]
-        for execution, what in asked + list(event.news):
-            if (run := self._runs.get(execution)) is not None:
-                self._handle(run, what, now)
+        for execution, control in event.asked:
+            run = self._runs.get(execution)
+            if run is not None:
+                self._handle(run, ControlChanged(control), now)
+        for execution, news in event.news:
+            run = self._runs.get(execution)
+            if run is not None:
+                self._handle(run, news, now)
 
     def _on_entered(self, event: RunnerEntered, now: float) -> None:
         self._pool.admit(event.runner, event.db_id)
@@ -331,8 +324,7 @@ class Driver:
             elif type(command) is Settle:
                 self._entries.append(Entry(run, settlement=command.settlement))
             elif type(command) is SetTimer:
-                timer = (now + command.seconds, next(self._numbers), run, command.node)
-                heapq.heappush(self._timers, timer)
+                self._timers.set(now + command.seconds, run, command.node)
             elif type(command) is Abandon:
                 self._abandon(run, command.nodes)
 

@@ -11,13 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from actors.expressions import References, prepare
-from actors.registry import HandlerSpec
-from cluster import graph_labels, graph_order
+from actors.registry import INSTEAD, HandlerSpec
+from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
+from cluster.graph_breaks import find_regions
+from cluster.graph_forks import resolve_forks
 from cluster.graph_models import pydantic_messages, quoted
-from cluster.graph_needs import Added, Needs
-from cluster.graph_regions import ROOT, LabelledEdge, Regions, find_regions
+from cluster.graph_needs import Needs
+from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions
 from cluster.graph_source import Findings, RawGraph
+from cluster.graph_try import resolve_tries
 from cluster.graph_view import View
 
 MAX_COMPARISONS = 20_000
@@ -66,6 +69,13 @@ class Checked:
 def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findings) -> Checked:
     """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
     checked = Checked()
+    for node in graph.nodes:
+        if graph_loops.is_loop(node):
+            node.config = graph_loops.tidy(node.config)
+        if graph_loops.is_loop(node) or node.type in graph_loops.LEAVING:
+            for key in graph_loops.FIXED:
+                if holds_template(node.config.get(key)):
+                    findings.problem(node.place, f"config.{key}: is read when the workflow is stored: write it out")
     shape = Findings()  # told after the nodes, but their expressions must know which loops they are in
     loose = _check_edges(graph, checked, shape)
     _find_entry(graph, checked, shape)
@@ -89,8 +99,11 @@ def _check_nodes(
     for position, node in enumerate(graph.nodes):
         handler = handlers.get(node.type)
         if handler is None:
-            hint = nearest.hint(node.type, handlers.keys()) or ": load the module that registers a handler for it"
+            hint = f": use {INSTEAD[node.type]}" if node.type in INSTEAD else nearest.hint(node.type, handlers.keys())
+            hint = hint or ": load the module that registers a handler for it"
             findings.problem(node.place, f"unknown type {quoted(node.type)}{hint}")
+        elif handler.is_plug_in:
+            findings.warn(node.place, f"fails when it runs: needs plug-in {quoted(node.type)}, a handler of your own")
         home = checked.regions.home[position]
         aliases = (names[home] if home != ROOT else {}) if regions_known else every_name
         prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases)
@@ -190,6 +203,12 @@ def _entry_index(graph: RawGraph, checked: Checked) -> int | None:
 def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings) -> None:
     settle_loop_edges(graph, checked.edges, checked.regions, findings)
     view = View(checked.edges, checked.regions)
+    checked.added += resolve_tries(graph, checked.edges, checked.regions, view, findings)
+    if view.numbered != len(checked.edges):
+        view = View(checked.edges, checked.regions)
+    forks, order = resolve_forks(graph, checked.edges, view, checked.configs, findings)
+    checked.forks = forks
+    checked.added += order
     _warn_unlabelled(graph, checked, findings)
     _check_reach(graph, checked, view, findings)
     if findings.problems:

@@ -114,6 +114,9 @@ class Builder:
         start: int = at.local[source]
         label: str | int | None = ORDER if role == "order" else self._label(edge)
         goal = self._home[target]
+        if role == "catch" and at.kind == "cycle" and at.header == source and not self._is_inside(goal, at):
+            assert at.parent is not None
+            start, at = at.place, at.parent  # the failure of any node of the cycle
         while True:
             if role == "back" and at.header == target:
                 at.edges.append(Edge(start, BACK, label))
@@ -166,7 +169,7 @@ class Builder:
     def _reads(self, node_id: str) -> _Reads:
         needs = self._nodes[node_id]["needs"]
         found = {kind: tuple(self._read(node_id, each) for each in needs[kind]) for kind in ("nodes", "inputs")}
-        found["error"] = tuple(self._read(node_id, each) for each in needs.get("error", ()))
+        found["error"] = tuple(self._failure(node_id, each) for each in needs.get("error", ()))
         variables = [read for each in needs["vars"] for read in self._variable(node_id, each)]
         found["vars"] = tuple(sorted(variables, key=lambda read: -read.up))  # what is set further inside is newer
         return found
@@ -179,6 +182,16 @@ class Builder:
         slot = home.local[wanted]
         while not self._is_inside(at, home):
             slot = home.export(slot, stays=False)
+            assert home.parent is not None
+            home = home.parent
+        return Read(at.depth - home.depth, slot, wanted)
+
+    def _failure(self, reader: str, wanted: str) -> Read:
+        """Where a failure is told: a loop or cycle that it led out of has it too."""
+        at, home = self._home[reader], self._home[wanted]
+        slot = home.local[wanted]
+        while not self._is_inside(at, home):
+            slot = home.place
             assert home.parent is not None
             home = home.parent
         return Read(at.depth - home.depth, slot, wanted)

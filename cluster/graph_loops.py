@@ -11,6 +11,9 @@ from cluster.graph_source import RawNode
 LOOP_TYPES = frozenset({"loop", "for", "while", "repeat", "foreach"})
 LEAVING = frozenset({"break", "continue"})
 KINDS = {"for": "for", "repeat": "for", "while": "while", "foreach": "each"}
+EXPRESSIONS = frozenset({"array_expression", "items", "condition_expression", "condition", "repeat_count"})
+LIMITS = frozenset({"max_iterations", "max_parallel"})
+FIXED = ("loop_type", "loop_label", "loop_variable", "on_error", *sorted(LIMITS))
 BODY, DONE = "body", "done"
 # Labels in circulation, as the plan compares them; done and exit are what happens when a loop is over.
 LOOP_LABELS = {"body": BODY, "loop": BODY, "done": DONE, "exit": DONE, "success": DONE, "failed": "failed"}
@@ -31,6 +34,16 @@ def meaning(node: RawNode) -> str:
 def kind(node: RawNode) -> str:
     """The kind of the region: each, for or while."""
     return KINDS[meaning(node)]
+
+
+def tidy(config: dict[str, Any]) -> dict[str, Any]:
+    """A loop node's config without the fields that an editor left empty, and with its limits as numbers."""
+    tidied = {key: value for key, value in config.items() if not (key in EXPRESSIONS and value == "")}
+    for key in LIMITS & tidied.keys():
+        value = tidied[key]
+        if isinstance(value, str) and value.strip().isdecimal():
+            tidied[key] = int(value)
+    return tidied
 
 
 def picture(node: RawNode) -> str:

@@ -15,15 +15,13 @@ from actors.expressions import References
 from actors.registry import HandlerSpec
 from cluster import graph_order
 from cluster.graph_models import quoted
-from cluster.graph_regions import LabelledEdge, Regions
+from cluster.graph_regions import Added, LabelledEdge, Regions
 from cluster.graph_source import Findings, RawGraph, RawNode
 from cluster.graph_view import unfolded
 
 # Outputs that the nodes of one graph read, all together: what the plan walks for one execution.
 MAX_READS = 1_000_000
 CATCHING = frozenset({"catch", "finally"})
-
-Added = tuple[int, int, str | None, str]
 
 
 class Needs:

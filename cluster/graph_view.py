@@ -15,22 +15,25 @@ from cluster.graph_regions import ROOT, LabelledEdge, Regions
 class View:
     """Items are nodes, and one more for each cycle: len(home) + its index. A loop node stands for its body.
 
-    out, into: item -> (item, number of the edge) within one region. order: all items, each after its predecessors.
+    out, into: item -> (item, number of the edge) within one region. order: all items, each after its predecessors;
+    rank: item -> its place there.
     """
 
     def __init__(self, edges: Sequence[LabelledEdge], regions: Regions) -> None:
         self.regions = regions
+        self.numbered = len(edges)
         self.nodes = len(regions.home)
         count = self.nodes + len(regions.found)
         self.out: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.into: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         for number, (source, target, _) in enumerate(edges):
             if regions.roles[number] is None:
-                region = common(regions, source, target)
+                region = regions.common(regions.home[source], regions.home[target])
                 start, end = self.item(source, region), self.item(target, region)
                 self.out[start].append((end, number))
                 self.into[end].append((start, number))
         self.order = graph_order.topological([[end for end, _ in out] for out in self.out])
+        self.rank = {item: position for position, item in enumerate(self.order)}
 
     def item(self, node: int, region: int) -> int:
         """What stands for the node in a region that it is in."""
@@ -51,15 +54,6 @@ class View:
 
     def is_used(self, item: int) -> bool:
         return item < self.nodes or self.regions.found[item - self.nodes].kind == "cycle"
-
-
-def common(regions: Regions, source: int, target: int) -> int:
-    """The innermost region that both are in."""
-    one, other = regions.home[source], regions.home[target]
-    if one == other:
-        return one
-    around = set(regions.around(one))
-    return next((each for each in regions.around(other) if each in around), ROOT)
 
 
 def unfolded(
@@ -97,7 +91,7 @@ def _end(regions: Regions, ends: dict[int, int], source: int, target: int) -> in
     home = regions.home[source]
     if home == regions.home[target]:
         return here
-    region = common(regions, source, target)
+    region = regions.common(regions.home[source], regions.home[target])
     while home != region:
         here = len(regions.home) + home
         home = regions.found[home].parent

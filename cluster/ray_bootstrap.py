@@ -6,7 +6,8 @@
 
 Ray reads most of its settings from the environment when it is imported, so this module sets them first and imports Ray
 inside start(). Whatever is set already is left alone, with one exception: the processes of a Ray of our own are started
-without this process's database credentials, which would else stand in /proc/<runner>/environ for every handler to read.
+without this process's credentials, which would else stand in /proc/<runner>/environ for every handler to read: those of
+the database, and what runners are told in another way (actors/handler_env.py).
 
 Authentication: RAY_AUTH_MODE is always set, since what Ray does without it differs from command to command. Joining a
 cluster uses its token if this host has one (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token), else none. A Ray
@@ -24,11 +25,12 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from actors.handler_env import BUILT_IN
 from cluster import logs
 from cluster.errors import RayUnavailable
 from cluster.settings import PREFIX, Settings
@@ -90,7 +92,7 @@ def start(settings: Settings) -> RayCluster:
     on_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.getsignal(signal.SIGTERM)
     try:
-        with _without_credentials() if address is None else _unchanged():
+        with _without_credentials(settings.secrets) if address is None else _unchanged():
             return _init(settings, address)
     except RayUnavailable:
         raise
@@ -170,8 +172,9 @@ def _reach(address: str) -> None:
 
 
 @contextmanager
-def _without_credentials() -> Iterator[None]:
-    taken = {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+def _without_credentials(names: Sequence[str]) -> Iterator[None]:
+    told = {*BUILT_IN, *names}
+    taken = {name: value for name, value in os.environ.items() if name in told or name.startswith(_CREDENTIALS)}
     for name in taken:
         del os.environ[name]
     try:

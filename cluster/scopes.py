@@ -231,6 +231,11 @@ class Scopes:
         turn = next(turn for turn, each in loop.open.items() if each is scope)
         del loop.open[turn]
         region = scope.region
+        loop.scope.errors.pop(loop.node.index, None)
+        if scope.errors:  # what led out of it is told around it
+            out = [edge.source for edge in region.edges if edge.target <= EXIT and edge.source in scope.errors]
+            if out:
+                loop.scope.errors[loop.node.index] = scope.errors[out[-1]]
         if region.kind == "each":
             state = scope.plan.state
             found = [scope.outputs[node] for node in region.backs if state[node] and node in scope.outputs]

@@ -35,6 +35,8 @@ PLATFORM_NAMES = {
     "environment": "ENVIRONMENT",
 }
 _SUPABASE = re.compile(r"https://([a-z0-9-]+)\.supabase\.co/?", re.IGNORECASE)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NEVER_GIVEN = (PREFIX, "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 # Ray refuses a smaller object store.
 _LEAST_STORE_MB = 75
@@ -80,6 +82,8 @@ class Settings(BaseSettings):
     )
 
     handlers: Names = Field((), description="modules with handlers, with commas between")
+    secrets: Names = Field((), description="environment variables that handlers may read, with commas between")
+    storage_root: Path | None = Field(None, description="folder of `storage` nodes with provider local; unset: none")
     queues: Names = Field(("default",), description="queues to claim from, with commas between")
     concurrency: Count = Field(1000, description="executions that a driver holds at once")
     claim_batch: Count = Field(500, description="executions that one claim takes at most")
@@ -115,10 +119,20 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
     failpoints: str = Field("", description="for tests: where this process dies (cluster/failpoints.py)")
 
-    @field_validator("data_dir")
+    @field_validator("data_dir", "storage_root")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser()
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @field_validator("secrets")
+    @classmethod
+    def _nameable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of an environment variable")
+            if name.startswith(NEVER_GIVEN):
+                raise ValueError(f"{name} is about Dray or its database, which handlers are never given")
+        return tuple(dict.fromkeys(value))
 
     @field_validator("ray_address")
     @classmethod

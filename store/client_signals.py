@@ -29,7 +29,7 @@ class Approval:
 Approvals: TypeAlias = list[Approval]
 
 
-class ClientSignals(ClientBase):
+class SignalClient(ClientBase):
     """signal, approvals, approve."""
 
     def signal(

@@ -1,6 +1,7 @@
 """The built-in node types. Importing this package registers them all; a new file is added to the list below."""
 
 from actors.handlers import (
+    ai_prompt,
     break_continue,
     code,
     condition,
@@ -8,8 +9,12 @@ from actors.handlers import (
     http_request,
     human_approval,
     lists,
+    log,
     loop,
     merge,
+    notification,
+    plug_ins,
+    storage,
     sub_workflow,
     switch,
     trigger,
@@ -19,19 +24,7 @@ from actors.handlers import (
 )
 
 __all__ = [
-    "break_continue",
-    "code",
-    "condition",
-    "delay",
-    "http_request",
-    "human_approval",
-    "lists",
-    "loop",
-    "merge",
-    "sub_workflow",
-    "switch",
-    "trigger",
-    "try_catch",
-    "variables",
-    "wait_for_signal",
-]
+    "ai_prompt", "break_continue", "code", "condition", "delay", "http_request", "human_approval", "lists", "log",
+    "loop", "merge", "notification", "plug_ins", "storage", "sub_workflow", "switch", "trigger", "try_catch",
+    "variables", "wait_for_signal",
+]  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, StrictBool, field_validator, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, StrictBool, field_validator, model_validator
 
 from actors.context import Branch, NodeContext
 from actors.errors import ConfigError
@@ -31,7 +31,8 @@ class LoopConfig(NodeConfig):
     """array_expression: a list, or an expression that gives one. repeat_count: a number, or an expression.
 
     loop_variable: what expressions in the body call the item, beside `item`. loop_label: what break and continue call
-    this loop. max_iterations: turns beyond which the loop fails; the setting's where it is not given.
+    this loop. max_iterations: turns beyond which the loop fails; the setting's where it is not given. Of a foreach:
+    max_parallel, items at the same time; on_error, collect goes on with the other items and lists the failures.
     """
 
     loop_type: Literal["for", "while", "repeat", "foreach"] = "for"
@@ -45,6 +46,8 @@ class LoopConfig(NodeConfig):
     loop_variable: str = "item"
     loop_label: str = ""
     max_iterations: int | None = Field(default=None, ge=1)
+    max_parallel: int = Field(default=20, ge=1, le=1_000)
+    on_error: Literal["fail", "collect"] = "fail"
 
     @field_validator("loop_variable")
     @classmethod
@@ -63,23 +66,20 @@ class LoopConfig(NodeConfig):
 
 
 class ForConfig(LoopConfig):
-    loop_type: Literal["for"] = "for"
+    # The node's type says it; an editor may have left another loop_type in the config.
+    loop_type: Annotated[Literal["for"], BeforeValidator(lambda _: "for")] = "for"
 
 
 class WhileConfig(LoopConfig):
-    loop_type: Literal["while"] = "while"
+    loop_type: Annotated[Literal["while"], BeforeValidator(lambda _: "while")] = "while"
 
 
 class RepeatConfig(LoopConfig):
-    loop_type: Literal["repeat"] = "repeat"
+    loop_type: Annotated[Literal["repeat"], BeforeValidator(lambda _: "repeat")] = "repeat"
 
 
 class ForeachConfig(LoopConfig):
-    """max_parallel: items at the same time. on_error: collect goes on with the other items and lists the failures."""
-
-    loop_type: Literal["foreach"] = "foreach"
-    max_parallel: int = Field(default=20, ge=1, le=1_000)
-    on_error: Literal["fail", "collect"] = "fail"
+    loop_type: Annotated[Literal["foreach"], BeforeValidator(lambda _: "foreach")] = "foreach"
 
 
 @handler("loop", config=LoopConfig)

@@ -3,10 +3,13 @@
     deep      objects are merged key by key, at every depth; any other value: the later source wins   (the default)
     shallow   the top-level keys of objects; the later source wins
     array     a list of the outputs as they are, of any type
+    first     the output of the first source, of any type
+    last      that of the last one
 
-Output: {"result": the merged object or the list, "count": how many sources it was made of}.
-Sources: the predecessors that ran, in the order of the graph's edges, or those of them named in input_sources, in
-that order. A predecessor that was skipped is left out.
+Output: {"result": the merged object, the list or the value, "count": how many sources there were}.
+Sources: the predecessors that ran, in the order of the graph's edges (behind a fork that waits for some of its branches
+only, in the order in which they arrived), or those of them named in input_sources, in that order. A predecessor that
+was skipped is left out. Without merge_strategy the fork's parallel_aggregation says it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from actors.registry import NodeConfig, handler
 class MergeConfig(NodeConfig):
     """input_sources: ids of direct predecessors; empty = all."""
 
-    merge_strategy: Literal["deep", "shallow", "array"] = "deep"
+    merge_strategy: Literal["deep", "shallow", "array", "first", "last"] = "deep"
     input_sources: list[str] = Field(default_factory=list)
 
 
@@ -36,6 +39,9 @@ def merge(config: MergeConfig, ctx: NodeContext) -> dict[str, Any]:
         raise ConfigError(f"no node of input_sources is a predecessor that ran (these did: {ran}): correct the ids")
     if config.merge_strategy == "array":
         return {"result": list(sources.values()), "count": len(sources)}
+    if config.merge_strategy in ("first", "last"):
+        outputs = list(sources.values()) or [None]
+        return {"result": outputs[0 if config.merge_strategy == "first" else -1], "count": len(sources)}
     result: dict[str, Any] = {}
     for node_id, output in sources.items():
         if not isinstance(output, dict):

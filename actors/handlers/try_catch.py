@@ -4,23 +4,28 @@
 
 try       begins the protected part; done by the driver without a runner. Output: null
 catch     runs in any case. A failure of a protected node leads here: then the edges "caught" are taken, else "passed".
-          Output: {"caught": bool, "error": {"type", "message", "node"} | null}
-finally   runs in any case; if a failure led here, it fails again with it. Output: {"error": null}
+          Output: {"caught": bool, "error": {"type", "message", "node"} | null, "result"}
+finally   runs in any case; if a failure led here, it fails again with it. Output: {"result"}
 
-A catch with an error_type fails again with what is not of that type, as if it were not there.
+A catch with an error_type fails again with what is not of that type, as if it were not there. error_handler (run when
+something was caught) and finally_code (always) are Python texts, run as by a code node, with {"error"} as JSON on
+stdin; result is the value of their variable `result`, null without a text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from actors.context import Branch, NodeContext
 from actors.errors import FailedAgain
+from actors.expressions import Raw
 from actors.registry import NodeConfig, handler
+from actors.script import Script, run_script
 
+SECONDS = 30.0  # for a text in a config, as for a code node that says nothing
 ANY = frozenset({"", "*", "any", "all", "error", "exception"})
 
 
@@ -34,26 +39,16 @@ class CatchConfig(NodeConfig):
     """error_type: one or several types of failures, in any case; empty, "any" or "Exception" = all."""
 
     error_type: list[str] = Field(default_factory=list)
-    error_handler: str = ""
+    error_handler: Annotated[str, Raw()] = ""
 
     @field_validator("error_type", mode="before")
     @classmethod
     def _as_list(cls, types: object) -> object:
         return [each.strip() for each in types.split(",")] if isinstance(types, str) else types
 
-    @field_validator("error_handler")
-    @classmethod
-    def _no_code(cls, code: str) -> str:
-        return _refuse(code, "after the catch, with an edge from it")
-
 
 class FinallyConfig(NodeConfig):
-    finally_code: str = ""
-
-    @field_validator("finally_code")
-    @classmethod
-    def _no_code(cls, code: str) -> str:
-        return _refuse(code, "between the catch and the finally")
+    finally_code: Annotated[str, Raw()] = ""
 
 
 @handler("try", config=TryConfig)
@@ -62,28 +57,31 @@ def begin(config: TryConfig, ctx: NodeContext) -> None:
 
 
 @handler("catch", config=CatchConfig, needs=["error"])
-def catch(config: CatchConfig, ctx: NodeContext) -> Branch:
+async def catch(config: CatchConfig, ctx: NodeContext) -> Branch:
     error = ctx.error
     if error is None:
-        return Branch("passed", {"caught": False, "error": None})
+        return Branch("passed", {"caught": False, "error": None, "result": None})
     wanted = {each.lower() for each in config.error_type} - {""}
     if wanted and not wanted & (ANY | {str(error.get("type", "")).lower()}):
         raise _again(error)
-    return Branch("caught", {"caught": True, "error": dict(error)})
+    return Branch("caught", {"caught": True, "error": dict(error), "result": await _run(config.error_handler, ctx)})
 
 
 @handler("finally", config=FinallyConfig, needs=["error"])
-def end(config: FinallyConfig, ctx: NodeContext) -> dict[str, Any]:
+async def end(config: FinallyConfig, ctx: NodeContext) -> dict[str, Any]:
+    result = await _run(config.finally_code, ctx)
     if ctx.error is not None:
         raise _again(ctx.error)
-    return {"error": None}
+    return {"result": result}
+
+
+async def _run(code: str, ctx: NodeContext) -> Any:
+    if not code.strip():
+        return None
+    error = None if ctx.error is None else dict(ctx.error)
+    done = await run_script(Script(code, given={"error": error}, seconds=min(SECONDS, ctx.remaining())))
+    return done["result"]
 
 
 def _again(error: Mapping[str, Any]) -> FailedAgain:
     return FailedAgain(str(error.get("type", "")), str(error.get("message", "")))
-
-
-def _refuse(code: str, place: str) -> str:
-    if code.strip():
-        raise ValueError(f"code in this field is not run: put it into a code node {place}")
-    return code

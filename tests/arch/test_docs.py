@@ -71,10 +71,25 @@ def test_every_exit_code_has_a_row() -> None:
     assert [int(each) for each in rows] == [each.value for each in Exit]
 
 
-def test_every_node_type_has_a_row() -> None:
-    rows = [name for row in table(page("workflows.md"), 3) for name in re.findall(r"`(\w+)`", row[0])]
+def sections() -> Iterator[tuple[str, str]]:
+    """Heading and text of each node type's section."""
+    text = page("workflows.md").partition("\n## Node types\n")[2].partition("\n## ")[0]
+    for each in text.split("\n### ")[1:]:
+        heading, _, rest = each.partition("\n")
+        yield heading, rest
+
+
+def test_every_node_type_has_a_section_of_its_own() -> None:
+    named = [name for heading, _ in sections() for name in re.findall(r"`([\w-]+)`", heading)]
     built_in = [name for name, spec in load_handlers().items() if spec.function.__module__.startswith("actors.")]
-    assert set(built_in) <= set(rows)
+    assert sorted(set(built_in) - set(named)) == []
+    assert sorted(name for name in named if named.count(name) > 1 or name not in built_in) == []
+
+
+def test_every_section_has_its_table_and_an_example() -> None:
+    for heading, text in sections():
+        assert [row[0] for row in table(text, 2)][:4] == ["config", "output", "branches", "errors"], heading
+        assert "\n```yaml\n" in text, heading
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

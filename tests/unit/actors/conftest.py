@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from actors import handler_env
 from actors.context import NodeContext
 from actors.expressions import compile_config, prepare
-from actors.handlers.http_request import close_client
+from actors.handler_env import HandlerEnv
+from actors.http_exchange import close_client
 from actors.registry import HANDLERS, find_handler, load_handlers
+from tests.servers import HttpServer, http_server
 from tests.unit.actors.runner_harness import Harness
 
 
@@ -24,6 +27,7 @@ async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
     assert prepared.problems == []
     scope = {"input": given.get("input"), "vars": given.get("vars", {}), "nodes": {}, "execution": {"id": "e1"}}
     scope["error"] = given.get("error")
+    scope["secrets"] = handler_env.NamedInExpressions()
     rendered = compile_config(prepared.config, spec.config_model).render(scope)
     ctx = NodeContext("e1", "n", 1, time.monotonic() + given.get("seconds", 60), scope, given.get("inputs", {}))
     if "cancel" in given:
@@ -76,3 +80,20 @@ def make_harness(own_registry: None) -> Iterator[Callable[..., Harness]]:
 @pytest.fixture
 def harness(make_harness: Callable[..., Harness]) -> Harness:
     return make_harness()
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    with http_server() as found:
+        yield found
+
+
+@pytest.fixture
+def given() -> Iterator[Callable[..., None]]:
+    """given(SMTP_HOST=...): what the deployment says; names that begin with MY_ are secrets."""
+
+    def install(**values: str) -> None:
+        handler_env.install(HandlerEnv(values, tuple(name for name in values if name.startswith("MY_"))))
+
+    yield install
+    handler_env.install(HandlerEnv({}))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from actors.errors import ConfigError, NodeError
-from actors.handlers import code as code_module
+from actors.script import MAX_OUTPUT
 
 Run = Callable[..., Any]
 
@@ -103,7 +103,7 @@ def test_cancel_kills_the_script(start: Run, tmp_path: Path) -> None:
 
 def test_output_is_cut(run: Run) -> None:
     out = run("code", {"code": "import sys\nsys.stdout.write('x' * 3_000_000)"})
-    assert len(out["stdout"]) == code_module.MAX_OUTPUT
+    assert len(out["stdout"]) == MAX_OUTPUT
     assert out["truncated"]
 
 

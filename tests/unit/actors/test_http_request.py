@@ -13,7 +13,10 @@ import pytest
 
 from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
-from actors.handlers.http_request import HttpRequestConfig, _client, close_client, http_request
+from actors.handlers.http_request import HttpRequestConfig, http_request
+from actors.http_exchange import _client, close_client
+from actors.runner_answer import failure_of
+from tests.servers import HttpServer
 
 Run = Callable[..., Any]
 
@@ -129,6 +132,14 @@ def test_error_status(run: Run, url: str, status: int, retryable: bool) -> None:
     assert caught.value.retryable is retryable
     assert len(str(caught.value)) < 700
     assert "secret" not in str(caught.value)
+
+
+def test_a_retry_after_is_told(run: Run, server: HttpServer) -> None:
+    server.answer(503, "later", Retry_After="30")
+    with pytest.raises(NodeError) as caught:
+        run("http_request", {"url": server.url})
+    assert caught.value.retry_after == 30
+    assert failure_of(caught.value).retry_after == 30
 
 
 def test_undecodable_bytes_are_replaced(run: Run, url: str) -> None:

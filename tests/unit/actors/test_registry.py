@@ -15,6 +15,7 @@ from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, Unkno
 from actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
 
 BUILT_INS = {"trigger", "http_request", "code", "condition", "if", "switch", "delay", "wait"}
+BUILT_INS |= {"notification", "ai_prompt", "ai-prompt", "storage", "log"}
 BUILT_INS |= {"map", "filter", "reduce", "split", "merge", "set_variable", "get_variable"}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from actors import runner as runner_module
 from actors.context import Branch, NodeContext, Wait
-from actors.messages import NodeSpec, NodeTask
+from actors.messages import NodeFailure, NodeSpec, NodeTask
 from actors.registry import NodeConfig, handler
 from tests.unit.actors.runner_harness import PATIENCE, Harness
 
@@ -253,7 +253,7 @@ def test_cancelling_what_waits_answers_at_once(make_harness: Callable[..., Harne
     blocked, waiting = harness.start("blocks"), harness.start("waits")
     harness.runner.cancel(waiting)
     assert harness.wait(waiting)[0].failure is not None
-    assert harness.results[waiting[0]].failure == ("cancelled", "its execution was cancelled", False)
+    assert harness.results[waiting[0]].failure == NodeFailure("cancelled", "its execution was cancelled", False)
     go_on.set()
     harness.wait(blocked + harness.start("blocks"))
     assert not ran

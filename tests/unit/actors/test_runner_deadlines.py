@@ -13,6 +13,7 @@ import pytest
 from actors import runner as runner_module
 from actors.context import NodeContext
 from actors.errors import NodeError
+from actors.messages import NodeFailure
 from actors.registry import handler
 from tests.unit.actors.runner_harness import PATIENCE, Harness
 
@@ -73,7 +74,8 @@ def test_a_handler_that_stops_when_told_keeps_its_runner(harness: Harness) -> No
         raise RuntimeError("stopped")
 
     failure = harness.run("listens", timeout=SOON).failure
-    assert failure == ("timeout", "did not end within 0.05 s: raise the node's timeout, or make it do less", True)
+    text = "did not end within 0.05 s: raise the node's timeout, or make it do less"
+    assert failure == NodeFailure("timeout", text, True)
     assert harness.retiring is None
 
 
@@ -83,7 +85,7 @@ def test_its_own_word_counts_more_than_ours(harness: Harness) -> None:
         ctx.cancel.wait(PATIENCE)
         raise NodeError("half of it is done", retryable=False)
 
-    assert harness.run("explains", timeout=SOON).failure == ("NodeError", "half of it is done", False)
+    assert harness.run("explains", timeout=SOON).failure == NodeFailure("NodeError", "half of it is done", False)
 
 
 def test_an_answer_within_the_grace_counts(harness: Harness) -> None:
@@ -94,8 +96,10 @@ def test_an_answer_within_the_grace_counts(harness: Harness) -> None:
 
 def test_the_time_in_line_does_not_count(make_harness: Any) -> None:
     harness = make_harness(concurrency=1)
-    handler("while")(lambda config, ctx: ctx.cancel.wait(0.05))
-    assert [each.failure for each in harness.wait(harness.start("while", count=8, timeout=PATIENCE / 50))] == [None] * 8
+    handler("slowly")(lambda config, ctx: ctx.cancel.wait(0.05))
+    assert [each.failure for each in harness.wait(harness.start("slowly", count=8, timeout=PATIENCE / 50))] == [
+        None
+    ] * 8
 
 
 # Async

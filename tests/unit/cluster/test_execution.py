@@ -138,6 +138,12 @@ class TestFailing:
     def test_the_pauses_grow_and_have_a_cap(self) -> None:
         policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=5)
         assert [policy.delay(failures, 1.0) for failures in (1, 2, 3, 4, 400)] == [1, 2, 4, 5, 5]
+
+    def test_a_service_may_ask_for_a_longer_pause_up_to_the_cap(self) -> None:
+        policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=50)
+        assert [policy.delay(2, 1.0, asked) for asked in (None, 1.0, 30.0, 99.0)] == [2, 2, 30, 50]
+        busy = NodeResult(0, failure=NodeFailure("Busy", "no", retryable=True, retry_after=30.0))
+        assert settled(done(started(ONE, policy)[0], 0, busy))[1] == 30.0
         assert policy.delay(2, 0.0) == 1.0, "half of the pause is random"
 
     def test_a_retry_waits_in_memory_while_something_else_runs(self) -> None:

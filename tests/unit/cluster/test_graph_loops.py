@@ -123,6 +123,12 @@ def test_fifty_loops_nest_and_no_more() -> None:
     assert refused(nested(51)) == ["graph: its loops are nested more than 50 deep: use a sub_workflow"]
 
 
+def test_what_an_editor_leaves_in_a_loops_config_does_no_harm() -> None:
+    config = {"condition_expression": "", "repeat_count": "", "loop_type": "while", "max_iterations": "5"}
+    (first, _) = stored(graph([loop(**config), node("work")], chain("loop", "work", "loop")))["nodes"]
+    assert first["config"] == {"array_expression": "input.rows", "loop_type": "while", "max_iterations": 5}
+
+
 # Cycles
 
 
@@ -248,6 +254,10 @@ PICTURE = "draw loop -body-> work -> loop, loop -done-> next"
 @pytest.mark.parametrize(
     ("source", "lines"),
     [
+        (
+            graph([loop(max_parallel="{{ input.n }}"), *plain("work")], chain("loop", "work", "loop")),
+            ["node 'loop': config.max_parallel: is read when the workflow is stored: write it out"],
+        ),
         (
             graph([loop(), *plain("work")], chain("loop", "work")),
             [f"node 'loop': is a loop without a body, nothing leads back to it: {PICTURE}"],

@@ -82,8 +82,8 @@ LONG = "x" * 256
         ),
         (graph([node("a", "http_requst")]), "node 'a': unknown type 'http_requst' (did you mean 'http_request'?)"),
         (
-            graph([node("a", "agent")]),
-            "node 'a': unknown type 'agent': load the module that registers a handler for it",
+            graph([node("a", "teleport")]),
+            "node 'a': unknown type 'teleport': load the module that registers a handler for it",
         ),
         (graph([node("a", "call")]), "node 'a': config.url: is missing: add it"),
         (

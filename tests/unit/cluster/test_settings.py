@@ -177,3 +177,19 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_every_setting_is_described() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_secrets_are_names_of_variables_and_never_those_of_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRAY_SECRETS", "STRIPE_KEY, CRM_TOKEN,STRIPE_KEY")
+    assert load().secrets == ("STRIPE_KEY", "CRM_TOKEN")
+    for name in ("DRAY_DATABASE_URL", "DATABASE_URL", "PGPASSWORD", "POSTGRES_PASSWORD", "SUPABASE_DB_PASSWORD"):
+        monkeypatch.setenv("DRAY_SECRETS", name)
+        assert refused() == (f"DRAY_SECRETS: {name} is about Dray or its database, which handlers are never given",)
+    monkeypatch.setenv("DRAY_SECRETS", "A=b")
+    assert refused() == ("DRAY_SECRETS: 'A=b' is no name of an environment variable",)
+
+
+def test_the_folder_of_storage_may_be_in_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().storage_root is None
+    monkeypatch.setenv("DRAY_STORAGE_ROOT", "~/files")
+    assert load().storage_root == Path.home() / "files"
