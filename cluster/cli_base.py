@@ -53,6 +53,7 @@ def code_of(error: BaseException) -> Exit | None:
     codes: dict[tuple[type[Exception], ...], Exit] = {
         (store.ExecutionNotFound, store.ScheduleNotFound, store.WorkflowNotFound): Exit.NOT_FOUND,
         (store.WaitTimeout,): Exit.TIMEOUT,
+        (store.NotWaiting,): Exit.FAILED,
         (store.DatabaseURLInvalid, store.DataRefused): Exit.USAGE,
         (store.EmbeddedError, RayUnavailable, PackageShadowed): Exit.NO_START,
         (store.StoreError,): Exit.DATABASE,

@@ -1,4 +1,4 @@
-"""dray submit, dray signal, dray executions: start executions, look at them, stop them."""
+"""dray submit, dray executions: start executions, look at them, stop them."""
 
 from __future__ import annotations
 
@@ -72,18 +72,6 @@ def submit(
             put_json(found.output)
     if found.status != "completed":
         raise Stop(f"execution {execution_id} {_ending(found)}", Exit.FAILED)
-
-
-def signal(
-    execution: Id,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the signal.")],
-    payload: Annotated[str, typer.Option(help="JSON, @file, or - for stdin.")] = "null",
-) -> None:
-    """Send a signal to an execution."""
-    value = json_value(payload, "--payload")
-    with open_client() as client:
-        if not client.signal(execution, name, value):
-            raise Stop(f"execution {execution} has ended: it takes no signal", Exit.FAILED)
 
 
 @app.command("list")

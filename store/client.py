@@ -21,6 +21,7 @@ from store.arrays import texts
 from store.client_base import json_text, uuid_text
 from store.client_queues import QueueClient
 from store.client_schedules import ScheduleClient
+from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
 
@@ -85,7 +86,7 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(QueueClient, ScheduleClient):
+class Client(QueueClient, ScheduleClient, SignalClient):
     """Submit, look, cancel, signal, store workflows, schedule them, hold and limit queues."""
 
     # Executions
@@ -187,14 +188,6 @@ class Client(QueueClient, ScheduleClient):
         if status is None:
             raise ExecutionNotFound(execution)
         return str(status)
-
-    def signal(self, execution: str, name: str, payload: Any = None) -> bool:
-        """Send a signal; False: the execution has ended. Raises ExecutionNotFound."""
-        text = None if payload is None else json_text(payload, "payload")
-        ((sent,),) = self._ask("signal", {"id": uuid_text(execution), "name": name, "payload": text})
-        if not sent and not self._ask("get_status", {"id": uuid_text(execution)}):
-            raise ExecutionNotFound(execution)
-        return bool(sent)
 
     def list(
         self,

@@ -12,10 +12,6 @@ SELECT id::text FROM dray.submit_many(%(workflow)s::text, %(inputs)s::jsonb[], %
 -- queued, waiting, paused -> cancelled; running -> marked, its driver cancels it. NULL: no such execution.
 SELECT dray.cancel(%(id)s::uuid);
 
--- name: signal
--- waiting -> queued, or the mark `wake`. False: over, or unknown.
-SELECT dray.signal(%(id)s::uuid, %(name)s::text, %(payload)s::jsonb);
-
 -- name: get_execution
 SELECT e.id::text, w.name, w.version, e.status, e.priority, e.queue, e.run_at, e.started_at, e.finished_at, e.wake_at,
     e.claim_count, e.crash_count, e.error, i.labels, i.input, dray.output(e.id) AS output
