@@ -9,6 +9,7 @@ config_shape.py  the markers in a config model: which field is a template, which
 cel_source.py    the text work below expressions.py: tokens, templates, translation, paths
 handler_env.py   what a deployment gives handlers: settings of the built-in types, and secrets by name
 http_exchange.py one HTTP request, as an attempt of a node; mail.py: one e-mail
+script.py        runs a script in a process of its own, for the node types that have one in their config
 handlers/        the built-in node types, one file each
 runner.py        runs nodes, inside a runner process: threads, an event loop, deadlines (runner_*.py are its parts)
 pool.py          which runner does which node: bookkeeping, no Ray (pool_*.py are its parts)

@@ -27,10 +27,10 @@ ROUNDS = 6
 
 # Priorities 1 to 9, and a queue beside the one that is claimed from. run_at in order, as submit gives it.
 _FILL = """WITH made AS (
-    INSERT INTO dray.execution (id, workflow_id, run_at, priority, queue)
-    SELECT dray.uuid7(), 1, now() - interval '1 day' + n * interval '50 ms', 1 + n %% 9,
-        CASE WHEN n %% 10 = 0 THEN 'other' ELSE 'default' END
-    FROM generate_series(1, %s) AS n RETURNING id)
+    INSERT INTO dray.execution (id, workflow_id, run_at, priority, queue, rank)
+    SELECT dray.uuid7(), 1, e.run_at, e.priority, e.queue, dray.rank(e.queue, e.priority, e.run_at)
+    FROM generate_series(1, %s) AS n, LATERAL (SELECT now() - interval '1 day' + n * interval '50 ms', 1 + n %% 9,
+        CASE WHEN n %% 10 = 0 THEN 'other' ELSE 'default' END) AS e (run_at, priority, queue) RETURNING id)
 INSERT INTO dray.execution_input (execution_id, input) SELECT id, '{}' FROM made"""
 
 

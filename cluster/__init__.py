@@ -4,7 +4,8 @@ errors.py        what may go wrong between the two; the tree is drawn on top
 settings.py      every setting, from the environment, checked before anything starts
 logs.py          one line per transition: for people on a terminal, JSON elsewhere, never a password
 failpoints.py    named places where a test makes this process die, fail or stop
-graph.py         a workflow's graph: canonical() for storing, load() for running (graph_*.py: its parts)
+graph.py         a workflow's graph: canonical() for storing, load() for running
+graph_check.py   what is wrong with a graph, and what is derived from it (graph_*.py: regions, tries, forks, needs)
 graph_types.py   the graph in memory: regions, each without a cycle; graph_load.py makes it from the stored form
 workflows.py     workflow files: read, checked, made canonical
 plan.py          which nodes of one scope may run now, a fold of outcomes; pure

@@ -85,9 +85,11 @@ class Claimer(threading.Thread):
         """There is room for so many executions."""
         with self._changed:
             if not self._handed_over:
-                first = not self._asked
+                # Where limits hold, one execution's end lets another start: then more room is a reason to look.
+                look = not self._asked or (self._store.limited and limit > self._asked)
+                self._hinted |= look and bool(self._asked)
                 self._asked = limit
-                if first:
+                if look:
                     self._changed.notify()
 
     def accept(self) -> None:
@@ -153,7 +155,7 @@ class Claimer(threading.Thread):
     def _next_pause(self, found: int, limit: int, pause: float) -> float:
         """Seconds until the next look. Whoever waits for work says so in the database, and only then is notified: so
         after saying it, one more look, for what was submitted just before."""
-        if found == limit:
+        if found == limit or self._store.more:
             if limit == self._batch:
                 self._listen(False)
             return 0.0

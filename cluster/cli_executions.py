@@ -24,11 +24,17 @@ SHOWN = 300  # characters of a value
 def submit(
     workflow: Annotated[str, typer.Argument(metavar="NAME", help="Of the workflow.")],
     given: Annotated[str, typer.Option("--input", help="JSON, @file, or - for stdin.")] = "{}",
-    priority: Annotated[int, typer.Option(help="Higher runs first.")] = 5,
+    priority: Annotated[
+        str | None, typer.Option(help="low, normal, high, critical or a number. [default: the input's, else normal]")
+    ] = None,
     queue: Annotated[str, typer.Option(help="Which drivers run it.")] = "default",
     run_at: Annotated[datetime | None, typer.Option(help="Not before, e.g. 2030-01-31T08:00:00; local time.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again makes no second execution.")] = None,
     label: Labels = None,
+    tenant: Annotated[str | None, typer.Option(help="Whose turn it is. [default: as the workflow says]")] = None,
+    concurrency_key: Annotated[
+        str | None, typer.Option(help="Of the limit per key. [default: as the workflow says]")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Until it has ended; print its output.")] = False,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds that --wait waits at most.")] = None,
     as_json: AsJson = False,
@@ -47,6 +53,8 @@ def submit(
             run_at=run_at.astimezone() if run_at else None,
             idempotency_key=idempotency_key,
             labels=labels,
+            tenant=tenant,
+            concurrency_key=concurrency_key,
         )
         if not wait:
             put_json({"id": execution_id}) if as_json else put(execution_id)

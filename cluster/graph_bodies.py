@@ -11,7 +11,6 @@ from cluster.graph_loops import BODY
 from cluster.graph_models import quoted
 from cluster.graph_regions import ROOT, LabelledEdge, Regions
 from cluster.graph_source import Findings, RawGraph
-from cluster.graph_view import common
 
 
 def region_names(graph: RawGraph, regions: Regions) -> list[Mapping[str, str]]:
@@ -50,7 +49,7 @@ def _tell_way_out(graph: RawGraph, regions: Regions, edge: LabelledEdge, finding
         return
     if regions.home[source] == regions.home[target]:
         return
-    outer = common(regions, source, target)
+    outer = regions.common(regions.home[source], regions.home[target])
     left = list(takewhile(lambda each: each != outer, regions.around(regions.home[source])))
     each = next((regions.found[region] for region in left if regions.found[region].kind == "each"), None)
     if each is not None:

@@ -36,6 +36,8 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
     stored: dict[str, Any] = {"format": FORMAT, "entry": checked.entry}
     if graph.timeout is not None:
         stored["timeout"] = graph.timeout
+    if graph.limits is not None:
+        stored["limits"] = graph.limits
     stored["warnings"] = list(dict.fromkeys(findings.warnings))
     stored["nodes"] = [
         {"id": node.id, "type": node.type, "config": config, **node.options, "needs": needs}

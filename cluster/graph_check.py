@@ -14,10 +14,11 @@ from actors.expressions import References, prepare
 from actors.registry import INSTEAD, HandlerSpec
 from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
+from cluster.graph_breaks import find_regions
 from cluster.graph_forks import resolve_forks
 from cluster.graph_models import pydantic_messages, quoted
 from cluster.graph_needs import Needs
-from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions, find_regions
+from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions
 from cluster.graph_source import Findings, RawGraph
 from cluster.graph_try import resolve_tries
 from cluster.graph_view import View

@@ -38,11 +38,6 @@ def reachable(out: Out, start: int) -> set[int]:
     return seen
 
 
-def cycles(out: Out) -> list[list[int]]:
-    """One cycle out of every knot (strongly connected component): [a, b, c] means a -> b -> c -> a."""
-    return [cycle_in(out, knot, min(knot)) for knot in knots(out)]
-
-
 def ancestors(
     out: Out, order: Sequence[int], asked: Mapping[int, frozenset[int]], limit: int
 ) -> dict[int, list[int]] | None:

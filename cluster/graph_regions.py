@@ -4,9 +4,6 @@ A region is the body of a loop node (kind each, for or while), or a cycle that a
 header is the loop node, which itself stands in the region around it, or the node at which the cycle is entered, which
 is part of it. Found from outside inwards: every knot (strongly connected component) is one region; its back edges taken
 away, the knots that remain in it are the next ones. So a level of nesting costs one pass over the nodes in it.
-
-break and continue lead nowhere, and so do the nodes on the way to them; they belong to the body all the same. So a
-first pass finds the loops without them, and the second has an edge from each of them to its loop's header.
 """
 
 from __future__ import annotations
@@ -59,34 +56,20 @@ class Regions:
             region = self.found[region].parent
         return chain
 
+    def common(self, one: int, other: int) -> int:
+        """The innermost region that both are in, or are."""
+        if one == other:
+            return one
+        around = set(self.around(one))
+        return next((each for each in self.around(other) if each in around), ROOT)
+
     def is_inside(self, node: int, region: int) -> bool:
         return region in self.around(self.home[node])
 
 
-def find_regions(
-    graph: RawGraph,
-    edges: Sequence[LabelledEdge],
-    entry: int | None,
-    loose: frozenset[int],
-    findings: Findings,
-) -> Regions:
-    """The loops of a graph; what is wrong with them goes to findings, and then the answer is of no use.
+class Search:
+    """One pass. virtual: edges beside those of the graph, which only say what belongs together."""
 
-    loose: nodes with an edge that hangs in the air, of which nothing can be said.
-    """
-    leaving = [position for position, node in enumerate(graph.nodes) if node.type in graph_loops.LEAVING]
-    virtual: list[tuple[int, int]] = []
-    if leaving:
-        first = _Search(graph, edges, [], entry, loose, Findings())
-        first.run()
-        virtual = _loops_left(graph, first, leaving, findings)
-    search = _Search(graph, edges, virtual, entry, loose, findings)
-    search.run()
-    search.check_loops()
-    return search.regions
-
-
-class _Search:
     def __init__(
         self,
         graph: RawGraph,
@@ -337,63 +320,3 @@ class _Search:
         if len(names) > SHOWN:
             names[SHOWN // 2 : -SHOWN // 2] = [f"({len(names) - SHOWN} more)"]
         return " -> ".join(names)
-
-
-def _loops_left(graph: RawGraph, search: _Search, leaving: Sequence[int], findings: Findings) -> list[tuple[int, int]]:
-    """For each break and continue, an edge to the loop in whose body it is, the innermost one."""
-    regions = search.regions
-    inside = _reached_inside(graph, search)
-    virtual = []
-    for node in leaving:
-        raw = graph.nodes[node]
-        loops = [
-            regions.found[each].header for each in regions.around(inside[node]) if regions.found[each].kind != "cycle"
-        ]
-        if not loops:
-            if graph.whole and not search.told:
-                rest = "a cycle without a loop node is left by an edge of its condition"
-                findings.problem(raw.place, f"is in no loop: every way to it must come from the body of one ({rest})")
-            continue
-        virtual.append((node, loops[0]))
-        label = raw.config.get("loop_label")
-        named = loops if not label else [each for each in loops if label in graph_loops.loop_names(graph.nodes[each])]
-        if not named:
-            known = ", ".join(repr(shown(graph.nodes[each].id)) for each in loops)
-            findings.problem(
-                raw.place, f"config.loop_label: no loop around it is called {quoted(label)}: it is in {known}"
-            )
-        elif raw.type == "break" and graph_loops.kind(graph.nodes[named[0]]) == "each":
-            why = "its items run at the same time: use 'continue' to end this item, or a loop of type 'for'"
-            findings.problem(raw.place, f"cannot end the foreach {quoted(graph.nodes[named[0]].id)}, {why}")
-    return virtual
-
-
-def _reached_inside(graph: RawGraph, search: _Search) -> list[int]:
-    """For each node the innermost region that every way to it comes from: its own, or where it hangs behind."""
-    regions, edges = search.regions, search.edges
-    out: list[list[int]] = [[] for _ in graph.nodes]
-    came: list[int | None] = [None] * len(graph.nodes)
-    bodies = {region.header: index for index, region in enumerate(regions.found) if region.kind != "cycle"}
-    forward: list[list[int]] = [[] for _ in graph.nodes]
-    for number, (source, target, _) in enumerate(edges):
-        if regions.roles[number] != "back":
-            out[source].append(target)
-            forward[source].append(number)
-    inside = list(regions.home)
-    for node in graph_order.topological(out):
-        here = came[node]
-        if inside[node] == ROOT and here is not None:
-            inside[node] = here
-        for number in forward[node]:
-            target = edges[number][1]
-            way = bodies[node] if regions.roles[number] == "body" else inside[node]
-            before = came[target]
-            came[target] = way if before is None else _common(regions, before, way)
-    return inside
-
-
-def _common(regions: Regions, one: int, other: int) -> int:
-    if one == other:
-        return one
-    around = set(regions.around(one))
-    return next((each for each in regions.around(other) if each in around), ROOT)

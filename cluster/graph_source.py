@@ -19,10 +19,10 @@ from pydantic import AliasChoices, ValidationError
 
 from actors.registry import HandlerSpec
 from cluster.errors import Problem
+from cluster.graph_limits import HeadSource
 from cluster.graph_models import (
     MAX_ID,
     EdgeSource,
-    GraphSource,
     NodeSource,
     label_text,
     one_line,
@@ -106,6 +106,7 @@ class RawGraph:
     edges: list[RawEdge] = field(default_factory=list)
     entry: str | None = None
     timeout: float | None = None
+    limits: dict[str, Any] | None = None  # as stored
     known: set[str] = field(default_factory=set)  # ids of all nodes, also of those that could not be read
     whole: bool = True  # False: some node or edge could not be read, so what is missing proves nothing
 
@@ -147,11 +148,11 @@ def _read_head(source: dict[str, Any], graph: RawGraph, findings: Findings) -> N
     if given.get("format") != 1:
         given.pop("warnings", None)
     try:
-        head = GraphSource.model_validate(given)
+        head = HeadSource.model_validate(given)
     except ValidationError as error:
         findings.problems += _problems("graph", error)
         return
-    graph.entry, graph.timeout = head.entry, head.timeout
+    graph.entry, graph.timeout, graph.limits = head.entry, head.timeout, head.stored()
     findings.warnings += head.warnings
 
 

@@ -28,7 +28,7 @@ class View:
         self.into: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         for number, (source, target, _) in enumerate(edges):
             if regions.roles[number] is None:
-                region = common(regions, source, target)
+                region = regions.common(regions.home[source], regions.home[target])
                 start, end = self.item(source, region), self.item(target, region)
                 self.out[start].append((end, number))
                 self.into[end].append((start, number))
@@ -54,15 +54,6 @@ class View:
 
     def is_used(self, item: int) -> bool:
         return item < self.nodes or self.regions.found[item - self.nodes].kind == "cycle"
-
-
-def common(regions: Regions, source: int, target: int) -> int:
-    """The innermost region that both are in."""
-    one, other = regions.home[source], regions.home[target]
-    if one == other:
-        return one
-    around = set(regions.around(one))
-    return next((each for each in regions.around(other) if each in around), ROOT)
 
 
 def unfolded(
@@ -100,7 +91,7 @@ def _end(regions: Regions, ends: dict[int, int], source: int, target: int) -> in
     home = regions.home[source]
     if home == regions.home[target]:
         return here
-    region = common(regions, source, target)
+    region = regions.common(regions.home[source], regions.home[target])
     while home != region:
         here = len(regions.home) + home
         home = regions.found[home].parent

@@ -18,7 +18,8 @@ from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 from store.arrays import texts
-from store.client_base import ClientBase, json_text, uuid_text
+from store.client_base import json_text, uuid_text
+from store.client_queues import QueueClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
 
@@ -83,7 +84,7 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(ClientBase):
+class Client(QueueClient):
     """Submit, look, cancel, signal, store workflows."""
 
     # Executions
@@ -93,25 +94,31 @@ class Client(ClientBase):
         workflow: str,
         input: Any = None,  # noqa: A002 - the word for it
         *,
-        priority: int = 5,
+        priority: int | str | None = None,
         queue: str = "default",
         run_at: datetime | None = None,
         idempotency_key: str | None = None,
         labels: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+        concurrency_key: str | None = None,
     ) -> str:
         """Start an execution of the latest version of a workflow; gives its id.
 
-        input: any JSON value, None = {}. run_at: not before; without a zone it is local time. idempotency_key: a second
-        submit to this workflow with the same key gives the id of the first. Raises WorkflowNotFound, DataRefused.
+        input: any JSON value, None = {}. priority: LOW, NORMAL, HIGH, CRITICAL or a number; None = that of the input,
+        else NORMAL. run_at: not before; without a zone it is local time. idempotency_key: a second submit to this
+        workflow with the same key gives the id of the first. tenant, concurrency_key: None = as the workflow says
+        (docs/queues.md). Raises WorkflowNotFound, DataRefused.
         """
         given = {
             "workflow": workflow,
             "input": None if input is None else json_text(input, "input"),
-            "priority": priority,
+            "priority": None if priority is None else str(priority),
             "queue": queue,
             "run_at": None if run_at is None else run_at.astimezone(),
             "idempotency_key": idempotency_key,
             "labels": None if labels is None else json_text(labels, "labels"),
+            "tenant": tenant,
+            "concurrency_key": concurrency_key,
         }
         with _known(workflow):
             return str(self._ask("submit", given)[0][0])
@@ -121,9 +128,11 @@ class Client(ClientBase):
         workflow: str,
         inputs: Iterable[Any],
         *,
-        priority: int = 5,
+        priority: int | str | None = None,
         queue: str = "default",
         labels: Mapping[str, Any] | None = None,
+        tenant: str | None = None,
+        concurrency_key: str | None = None,
     ) -> Ids:
         """Start one execution for each input, thousands in one call, all or none; gives their ids in that order."""
         found = [json_text({} if each is None else each, f"inputs[{index}]") for index, each in enumerate(inputs)]
@@ -132,9 +141,11 @@ class Client(ClientBase):
         given = {
             "workflow": workflow,
             "inputs": texts(found),
-            "priority": priority,
+            "priority": None if priority is None else str(priority),
             "queue": queue,
             "labels": None if labels is None else json_text(labels, "labels"),
+            "tenant": tenant,
+            "concurrency_key": concurrency_key,
         }
         with _known(workflow):
             return [row[0] for row in self._ask("submit_many", given)]

@@ -61,6 +61,8 @@ class DriverStore:
         self._held: dict[str, int] = {}  # what claim() has given and commit() has not settled -> its claim_count
         self._unsure_until = 0.0
         self._unread = False  # an answer of news_of_driver was lost
+        self.limited = False  # a claim has met limits: an end may let something start
+        self.more = False  # the last claim has not looked at all that may have become free
 
     def register(self, incarnation: str, ttl: float, info: Mapping[str, Any]) -> None:
         """A new incarnation, with a live lease. info: shown to people; must have pid and host."""
@@ -86,7 +88,9 @@ class DriverStore:
                 self._unsure_until = time.monotonic() + UNSURE
             raise
         _check_fence(not rows or rows[0][0], incarnation)
-        return self._hold(Claimed(*row[1:]) for row in rows)
+        self.more = any(row[1] is None and row[3] for row in rows)
+        self.limited |= any(row[1] is None for row in rows)
+        return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
 
     def _unheard(self, incarnation: str, limit: int) -> list[Claimed]:
         """What a claim took whose answer was lost; nobody else would ever look at it while this incarnation lives."""

@@ -12,7 +12,9 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -46,6 +48,7 @@ workflow = Table(
     _must("graph", JSONB),
     _must("ends", ARRAY(Text)),
     _must("created_at", Time, "now()"),
+    Column("limits", JSONB, Computed("(graph -> 'limits'::text)", persisted=True)),
     UniqueConstraint("name", "version", name="workflow_name_version_key"),
 )
 
@@ -83,6 +86,13 @@ execution = Table(
     Column("parent_id", Id),
     Column("depth", SmallInteger),
     Column("detached", Boolean),
+    _must("rank", Time, "now()"),
+    Column("stage", Text),
+    Column("tenant", Text),
+    Column("gate", Text),
+    Column("concurrency_key", Text),
+    Column("rate_key", Text),
+    Column("lane", Text(collation="C")),
     CheckConstraint(
         "status IN ('queued', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')",
         name="execution_status_check",
@@ -92,20 +102,42 @@ execution = Table(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))", name="execution_final_check"
     ),
     CheckConstraint("control IN ('cancel', 'pause')", name="execution_control_check"),
+    CheckConstraint("stage IN ('k', 'r', 'w', 'p')", name="execution_stage_check"),
 )
 Index(
     "execution_claim_idx",
     execution.c.queue,
-    execution.c.priority.desc(),
-    execution.c.run_at,
-    postgresql_where=text("status = 'queued'"),
+    execution.c.rank,
+    postgresql_where=text("status = 'queued' AND lane IS NULL"),
+)
+Index(
+    "execution_lane_idx",
+    execution.c.lane,
+    execution.c.rank,
+    postgresql_where=text("lane IS NOT NULL AND status = 'queued'"),
+)
+Index(
+    "execution_place_idx",
+    execution.c.gate,
+    execution.c.stage,
+    execution.c.concurrency_key,
+    postgresql_where=text("stage IN ('r', 'w', 'p') AND status IN ('queued', 'running')"),
+)
+Index(
+    "execution_rate_idx",
+    execution.c.gate,
+    execution.c.rate_key,
+    execution.c.started_at,
+    postgresql_where=text(
+        "rate_key IS NOT NULL AND (started_at IS NOT NULL OR (status = 'queued' AND stage IN ('w', 'p')))"
+    ),
 )
 Index(
     "execution_wake_idx",
     execution.c.wake_at,
     postgresql_where=text("status = 'waiting' AND wake_at IS NOT NULL"),
 )
-Index("execution_owner_idx", execution.c.owner, postgresql_where=text("owner IS NOT NULL"))
+Index("execution_owner_idx", execution.c.owner, execution.c.queue, postgresql_where=text("owner IS NOT NULL"))
 Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL OR wake"))
 Index("execution_parent_idx", execution.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
 Index("execution_failed_idx", execution.c.finished_at, postgresql_where=text("status = 'failed'"))
@@ -196,3 +228,51 @@ pending_mark = Table(
     _must("mark", Text),
     CheckConstraint("mark IN ('wake', 'cancel')", name="pending_mark_check"),
 )
+
+queue = Table(
+    "queue",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _must("paused", Boolean, "false"),
+    Column("concurrency", Integer),
+    Column("rate", Integer),
+    Column("per", Double),
+    _must("ageing", Double, "60"),
+    CheckConstraint("concurrency > 0", name="queue_concurrency_check"),
+    CheckConstraint("rate > 0 AND per > 0 AND per <= 2678400", name="queue_rate_check"),
+    CheckConstraint("(rate IS NULL) = (per IS NULL)", name="queue_rate_per_check"),
+    CheckConstraint("ageing >= 0 AND ageing <= 86400", name="queue_ageing_check"),
+)
+
+queue_start = Table("queue_start", metadata, _must("queue", Text), _must("at", Time), _must("count", Integer))
+Index("queue_start_idx", queue_start.c.queue, queue_start.c.at)
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    _must("turn", Time),
+)
+Index("tenant_turn_idx", tenant.c.queue, tenant.c.turn)
+
+tenant_change = Table(
+    "tenant_change",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _must("queue", Text),
+    _must("name", Text),
+)
+Index("tenant_change_queue_idx", tenant_change.c.queue)
+
+gate_change = Table(
+    "gate_change",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _must("at", Time, "clock_timestamp()"),
+    _must("gate", Text),
+    Column("concurrency_key", Text),
+    Column("rate_key", Text),
+)
+Index("gate_change_at_idx", gate_change.c.at)
+Index("gate_change_later_idx", gate_change.c.gate, gate_change.c.at)

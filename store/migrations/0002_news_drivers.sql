@@ -35,6 +35,7 @@ BEGIN
             INSERT INTO dray.execution_input (execution_id, input) VALUES (child.id, coalesce(child.input, '{}'));
         END IF;
     END LOOP;
+    PERFORM dray.limit_executions(ids);
     PERFORM dray.wake_drivers();
 END $$;
 

@@ -1,12 +1,12 @@
 -- name: submit
 -- (nothing) -> queued, or -> waiting when run_at lies ahead; see the function.
-SELECT dray.submit(%(workflow)s::text, %(input)s::jsonb, %(priority)s::integer, %(queue)s::text, %(run_at)s::timestamptz,
-    %(idempotency_key)s::text, %(labels)s::jsonb)::text;
+SELECT dray.submit(%(workflow)s::text, %(input)s::jsonb, %(priority)s::text, %(queue)s::text, %(run_at)s::timestamptz,
+    %(idempotency_key)s::text, %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text)::text;
 
 -- name: submit_many
 -- (nothing) -> queued, all or none.
-SELECT id::text FROM dray.submit_many(%(workflow)s::text, %(inputs)s::jsonb[], %(priority)s::integer, %(queue)s::text,
-    %(labels)s::jsonb) AS id;
+SELECT id::text FROM dray.submit_many(%(workflow)s::text, %(inputs)s::jsonb[], %(priority)s::text, %(queue)s::text,
+    %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text) AS id;
 
 -- name: cancel
 -- queued, waiting, paused -> cancelled; running -> marked, its driver cancels it. NULL: no such execution.

@@ -117,7 +117,7 @@ def test_the_higher_priority_first_then_the_longest_waiting_across_queues(
     low = submitted(client, 2, priority=1)
     normal = submitted(client, 2, queue="other")
     high = submitted(client, 2, priority=9)
-    sql("UPDATE dray.execution SET run_at = now() - interval '1 day' WHERE id = %(id)s::uuid", id=normal[1])
+    sql("UPDATE dray.execution SET rank = rank - interval '1 minute' WHERE id = %(id)s::uuid", id=normal[1])
     incarnation = register(store)
 
     def next_of(count: int) -> set[str]:

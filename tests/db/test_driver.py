@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,19 @@ def test_a_drain_runs_what_may_run_at_most_once_and_has_started(
     with driving(store):
         assert {client.wait(each, 20).status for each in ids} == {"completed"}
     assert len(read_effects(tmp_path / "effects.jsonl")) == 12
+
+
+def test_a_driver_keeps_the_limits_and_goes_on_from_one_to_the_next(
+    store: DriverStore, client: Client, tmp_path: Path
+) -> None:
+    graph = {"nodes": [effect("a", 0.05)], "edges": [], "concurrency": {"key": "input.k"}, "tenant": "input.t"}
+    client.apply_workflow("keyed", canonical(graph, HANDLERS))
+    client.apply_workflow("plain", canonical({"nodes": [effect("a", 0.05)], "edges": []}, HANDLERS))
+    client.limit_queue("slow", concurrency=1)
+    keyed = client.submit_many("keyed", [{"k": n % 2, "t": n % 3} for n in range(12)])
+    slow = client.submit_many("plain", [{}] * 6, queue="slow")
+    with driving(store, queues=("default", "slow")):
+        assert {client.wait(each, 60).status for each in keyed + slow} == {"completed"}
+    for line in (keyed[::2], keyed[1::2], slow):
+        runs = sorted((each.started_at, each.finished_at) for each in map(client.get, line))
+        assert all(end <= start for (_, end), (start, _) in pairwise(runs)), "one after the other"

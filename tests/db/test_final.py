@@ -35,6 +35,12 @@ class Ended:
         other = register(self.store)
         assert self.store.commit(other, [], [end(self.id, status, 60)]) == frozenset()
 
+    def mark(self) -> None:
+        for mark in ("wake", "cancel"):
+            insert = "INSERT INTO dray.pending_mark (execution_id, mark) VALUES (%(id)s, %(mark)s)"
+            self.sql(insert, id=self.id, mark=mark)
+        assert self.store.place_marks(9) == 2
+
     def reap(self) -> None:
         expire(self.sql, self.driver)
         assert [each.requeued for each in self.store.reap()] == [0]
@@ -51,6 +57,11 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true)", id=it.driver),
     "release": lambda it: it.store.release(register(it.store)),
     "reap": lambda it: it.reap(),
+    "limit_executions": lambda it: it.sql("SELECT dray.limit_executions(ARRAY[%(id)s]::uuid[], 't', 'k')", id=it.id),
+    "wake_executions": lambda it: it.sql("SELECT dray.wake_executions(ARRAY[%(id)s]::uuid[])", id=it.id),
+    "place_marks": lambda it: it.mark(),
+    "news": lambda it: it.store.news_of_driver(it.driver),
+    "pass": lambda it: it.sql("SELECT dray.pass(dray.lane('w', 'w', ''), 9, '{}')"),
 }
 
 
@@ -66,7 +77,9 @@ def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending
 def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
-    assert writing == {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
+    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
+    made |= {"limit_executions", "pass", "wake_executions", "place_marks", "news_of_driver"}
+    assert writing == made | {"execution_moved"}  # a trigger, of what is queued
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

@@ -36,7 +36,7 @@ HELD = 500
 TABLES = ("execution", "execution_input", "checkpoint")
 FILL = """
     INSERT INTO dray.execution
-        (id, workflow_id, status, queue, run_at, owner, finished_at, wake_at, started_at, claim_count)
+        (id, workflow_id, status, queue, rank, owner, finished_at, wake_at, started_at, claim_count)
     SELECT dray.uuid7(), 1, s.status, 'default', now() - n * interval '1 second',
         CASE WHEN s.status = 'running' THEN %(owner)s::uuid END,
         CASE WHEN s.status IN ('completed', 'failed', 'cancelled') THEN now() END,
@@ -201,7 +201,7 @@ def buffers_of_a_claim(sql: Sql, url: str, driver: str, count: int) -> int:
     """Pages touched by a claim of 500 where so many are queued."""
     sql("TRUNCATE dray.execution")
     sql(
-        "INSERT INTO dray.execution (id, workflow_id, run_at)"
+        "INSERT INTO dray.execution (id, workflow_id, rank)"
         " SELECT dray.uuid7(), 1, now() + n * interval '1 ms' FROM generate_series(1, %(n)s) n",
         n=count,
     )

@@ -158,7 +158,7 @@ def test_no_inputs_make_no_executions(client: Client, sql: Sql) -> None:
         {"labels": {"a": object()}},
         {"queue": "a\x00"},
         {"queue": None},
-        {"priority": None},
+        {"priority": "urgent"},
     ],
 )
 def test_what_cannot_be_stored_is_refused_and_leaves_nothing(client: Client, sql: Sql, given: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from actors.context import Branch
 from actors.errors import ConfigError, FailedAgain, NodeError
+from actors.messages import NodeFailure
 from actors.runner_answer import failure_of
 
 Run = Callable[..., Any]

@@ -96,8 +96,8 @@ def test_an_answer_within_the_grace_counts(harness: Harness) -> None:
 
 def test_the_time_in_line_does_not_count(make_harness: Any) -> None:
     harness = make_harness(concurrency=1)
-    handler("meanwhile")(lambda config, ctx: ctx.cancel.wait(0.05))
-    assert [each.failure for each in harness.wait(harness.start("meanwhile", count=8, timeout=PATIENCE / 50))] == [
+    handler("slowly")(lambda config, ctx: ctx.cancel.wait(0.05))
+    assert [each.failure for each in harness.wait(harness.start("slowly", count=8, timeout=PATIENCE / 50))] == [
         None
     ] * 8
 
