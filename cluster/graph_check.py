@@ -115,6 +115,8 @@ def _check_nodes(
         expression_paths = {_path(path) for path, _ in prepared.problems}
         for path, message in prepared.problems:
             findings.problem(node.place, f"{_path(path)}: {message}")
+        for path, message in prepared.warnings:
+            findings.warn(node.place, f"{_path(path)}: {message}")
         for message in config_messages(handler, node.config):
             if message.partition(":")[0] not in expression_paths:
                 findings.problem(node.place, message)
