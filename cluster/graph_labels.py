@@ -83,5 +83,6 @@ def _choices(text: str, node: RawNode, drawn: bool = False) -> tuple[str, ...]:
 
 
 def _options(node: RawNode) -> frozenset[str]:
-    options = node.config.get("approval_options")
-    return frozenset(each for each in options if isinstance(each, str)) if isinstance(options, list) else frozenset()
+    options = node.config.get("approval_options") or node.config.get("options") or ["approve", "reject"]
+    names = [each for each in options if isinstance(each, str)] if isinstance(options, list) else []
+    return frozenset([*names, "timeout"])

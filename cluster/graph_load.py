@@ -301,6 +301,8 @@ class Builder:
         if stands_for_cycle:
             reads = dict.fromkeys(reads, ())
         config = stored["config"]
+        if node_type == "human_approval" and self._has_edge(node_id, "timeout"):
+            config = {"on_timeout": "timeout", **config}
         return Node(
             index=index,
             id=node_id,
@@ -324,6 +326,9 @@ class Builder:
             max_parallel=_whole(config.get("max_parallel")) or DEFAULT_PARALLEL,
             collect=config.get("on_error") == "collect",
         )
+
+    def _has_edge(self, node_id: str, label: str) -> bool:
+        return any(edge["from"] == node_id and edge["label"] == label for edge in self._stored["edges"])
 
     def _levels(self, draft: _Draft, label: str | None) -> int:
         """How many scopes outwards the loop is that a break or continue means; the innermost where it names none."""

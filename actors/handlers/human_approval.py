@@ -21,8 +21,8 @@ CENTURY = 100 * 366 * 24 * 3600.0
 
 
 class HumanApprovalConfig(NodeConfig):
-    """timeout_seconds: default 3,600. on_timeout: the label that is taken then ("timeout", or one of the options);
-    without it the node fails as WaitTimedOut, for a `failed` edge to catch."""
+    """timeout_seconds: default 3,600. on_timeout: the label that is taken then, "timeout" where an edge has that label;
+    else the node fails as WaitTimedOut, for a `failed` edge to catch."""
 
     approval_message: str = Field(default="", validation_alias=AliasChoices("approval_message", "message"))
     approval_options: list[str] = Field(
@@ -44,8 +44,8 @@ def human_approval(config: HumanApprovalConfig, ctx: NodeContext) -> Branch | Wa
     if ctx.news.signal is None:
         if config.on_timeout is None:
             raise WaitTimedOut(
-                f"nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, draw an edge `failed`, "
-                'or set on_timeout to "timeout" and draw that edge'
+                f"nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, or draw an "
+                "edge `timeout` or `failed`"
             )
         return Branch(config.on_timeout, {"decision": None, "timed_out": True})
     payload = ctx.news.signal.get("payload")
