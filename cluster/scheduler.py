@@ -56,19 +56,19 @@ class Scheduler(threading.Thread):
     def turn(self) -> float:
         """Look at what is due, each schedule once; gives the seconds until there is more to do. Raises StoreError."""
         due, following = self._store.due_schedules(BATCH, TURN)
-        ran = False
+        moved = False
         for row in due:
             if self._ended.is_set():
                 break
-            ran = self._look_at(row) or ran
-        if ran:
-            self._woken()
-        if due:
+            moved = self._look_at(row) or moved
+        if moved:
             return 0.0  # their next slots may be due already
+        # What is due and did not move is somebody else's, or in an open transaction of somebody who changes it.
         return TURN if following is None else max(SHORTEST_TURN, following)
 
     def _look_at(self, row: DueSchedule) -> bool:
-        """Whether an execution was started. What is wrong with one schedule is marked there and stops no other."""
+        """Whether this driver did something about it. What is wrong with one schedule is marked there, and stops no
+        other."""
         try:
             turn = decide(row, self._bounds)
             timing = timing_of(row.kind, row.expression, row.zone)
@@ -79,20 +79,22 @@ class Scheduler(threading.Thread):
         except Unavailable:
             raise
         except (StoreError, ScheduleInvalid) as error:
-            self._mark(row, str(error))
-            return False
+            return self._mark(row, str(error))
         except Exception as error:
             log.exception("cannot go on with a schedule", schedule=row.name)
-            self._mark(row, f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
-            return False
+            return self._mark(row, f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
         if done:
             _tell(row, turn, execution)
-        return execution is not None
+        if execution is not None:
+            self._woken()
+        return done
 
-    def _mark(self, row: DueSchedule, error: str) -> None:
+    def _mark(self, row: DueSchedule, error: str) -> bool:
         pause = pause_after(row.failures + 1)
-        if self._store.fail_schedule(row, error, pause):
+        marked = self._store.fail_schedule(row, error, pause)
+        if marked:
             log.warning("a schedule failed", schedule=row.name, reason=error, again_in=pause)
+        return marked
 
 
 def _tell(row: DueSchedule, turn: Turn, execution: str | None) -> None:

@@ -21,7 +21,8 @@ SELECT done, execution::text FROM dray.turn_schedule(%(id)s::uuid, %(revision)s,
 -- Marks one that could not be run, and puts it off; its slot stays, and is a missed one when that takes too long.
 UPDATE dray.schedule SET failures = failures + 1, error = %(error)s, look_at = clock_timestamp() + %(pause)s * interval '1 second',
     revision = revision + 1
-WHERE id = %(id)s::uuid AND revision = %(revision)s AND status = 'active' RETURNING 1;
+WHERE id = (SELECT s.id FROM dray.schedule s WHERE s.id = %(id)s::uuid AND s.revision = %(revision)s AND s.status = 'active'
+    FOR UPDATE SKIP LOCKED) RETURNING 1;
 
 -- name: set_schedule
 -- (nothing) -> active or paused, or changed; see the function.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -16,6 +17,7 @@ from store.client import Client
 from store.connection import connection
 from store.driver_store import DriverStore
 from store.errors import DataRefused, ScheduleNotFound, WorkflowNotFound
+from store.queries import QUERIES
 from tests.db.helpers import GRAPH, Running, commit, transaction
 from tests.pg import Sql
 
@@ -131,8 +133,10 @@ def test_a_row_that_somebody_holds_is_passed_over(store: DriverStore, client: Cl
         due(sql, name)
     with transaction(database) as cursor:
         cursor.execute("SELECT dray.pause_schedule('held')")
-        scheduler(store).turn()
+        turns(scheduler(store))  # and does not turn on the spot
         assert [each.labels for each in client.list()] == [{"schedule": "free"}]
+        (row,), _ = store.due_schedules(10, 1.0)
+        assert store.fail_schedule(row, "x", 1.0) is False, "not waited for either"
         commit(cursor)
     turns(scheduler(store))
     assert len(client.list()) == 1, "it was paused before its slot was run"
@@ -407,3 +411,22 @@ def test_the_thread_runs_slots_until_it_is_stopped(store: DriverStore, client: C
     assert not thread.is_alive()
     slots = [client.get(each.id).input["scheduled_at"] for each in client.list()]
     assert len(slots) == len(set(slots)) >= 3
+
+
+def test_what_is_not_due_is_not_read(client: Client, sql: Sql) -> None:
+    sql(
+        "INSERT INTO dray.schedule (id, name, workflow, kind, expression, look_at, next_at) "
+        "SELECT dray.uuid7(), n::text, 'w', 'interval', '60', now() + interval '1 hour', now() + interval '1 hour' "
+        "FROM generate_series(1, 20000) n"
+    )
+    plan = sql(f"EXPLAIN (FORMAT JSON, ANALYZE) {QUERIES['due_schedules']}", limit=100, ahead=1.0)[0][0][0]["Plan"]
+    scans = [each for each in nodes(plan) if each.get("Relation Name") == "schedule"]
+    assert scans
+    assert {each["Node Type"] for each in scans} <= {"Index Scan", "Bitmap Heap Scan"}
+    assert {each["Actual Rows"] + each.get("Rows Removed by Filter", 0) for each in scans} == {0}
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from nodes(each)
