@@ -17,18 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actors.config_shape import BareExpression, HoldsSecrets, Raw
-    from actors.context import Branch, NodeContext, Wait
-    from actors.errors import ConfigError, NodeError
+    from actors.context import Again, Branch, News, NodeContext, Wait, WaitForChild, WaitForSignal
+    from actors.errors import ChildFailed, ConfigError, NodeError, WaitTimedOut
     from actors.expressions import Expression
     from actors.registry import NodeConfig, handler
-    from cluster.errors import GraphInvalid, RayUnavailable, SettingsInvalid
+    from cluster.errors import GraphInvalid, RayUnavailable, ScheduleInvalid, SettingsInvalid
+    from cluster.schedules import Timing
     from cluster.workflows import canonical_graph
     from store.client import Attempt, Client, Execution
+    from store.client_schedules import Schedule
+    from store.client_signals import Approval
     from store.errors import (
         AccessRefused,
         DatabaseURLInvalid,
         DataRefused,
         ExecutionNotFound,
+        NotWaiting,
+        ScheduleNotFound,
         SchemaMissing,
         StoreError,
         Unavailable,
@@ -40,18 +45,23 @@ __version__ = "0.1.0"
 
 _FROM = {
     "actors.config_shape": ("BareExpression", "HoldsSecrets", "Raw"),
-    "actors.context": ("Branch", "NodeContext", "Wait"),
-    "actors.errors": ("ConfigError", "NodeError"),
+    "actors.context": ("Again", "Branch", "News", "NodeContext", "Wait", "WaitForChild", "WaitForSignal"),
+    "actors.errors": ("ChildFailed", "ConfigError", "NodeError", "WaitTimedOut"),
     "actors.expressions": ("Expression",),
     "actors.registry": ("NodeConfig", "handler"),
-    "cluster.errors": ("GraphInvalid", "RayUnavailable", "SettingsInvalid"),
+    "cluster.errors": ("GraphInvalid", "RayUnavailable", "ScheduleInvalid", "SettingsInvalid"),
+    "cluster.schedules": ("Timing",),
     "cluster.workflows": ("canonical_graph",),
     "store.client": ("Attempt", "Client", "Execution"),
+    "store.client_schedules": ("Schedule",),
+    "store.client_signals": ("Approval",),
     "store.errors": (
         "AccessRefused",
         "DataRefused",
         "DatabaseURLInvalid",
         "ExecutionNotFound",
+        "NotWaiting",
+        "ScheduleNotFound",
         "SchemaMissing",
         "StoreError",
         "Unavailable",
@@ -63,9 +73,12 @@ _MODULE_OF = {name: module for module, names in _FROM.items() for name in names}
 
 __all__ = [
     "AccessRefused",
+    "Again",
+    "Approval",
     "Attempt",
     "BareExpression",
     "Branch",
+    "ChildFailed",
     "Client",
     "ConfigError",
     "DataRefused",
@@ -75,16 +88,25 @@ __all__ = [
     "Expression",
     "GraphInvalid",
     "HoldsSecrets",
+    "News",
     "NodeConfig",
     "NodeContext",
     "NodeError",
+    "NotWaiting",
     "Raw",
     "RayUnavailable",
+    "Schedule",
+    "ScheduleInvalid",
+    "ScheduleNotFound",
     "SchemaMissing",
     "SettingsInvalid",
     "StoreError",
+    "Timing",
     "Unavailable",
     "Wait",
+    "WaitForChild",
+    "WaitForSignal",
+    "WaitTimedOut",
     "WaitTimeout",
     "WorkflowNotFound",
     "__version__",

@@ -4,14 +4,24 @@ async def call(config: CallConfig, ctx: NodeContext) -> Any:
     return {"x": 1}                            # the node's output
     return Branch("true", {"x": 1})            # the output, and the label that chooses edges
     return Wait(60, {"completed": True})       # the output, but the node is done in 60 seconds
+
+A handler may also answer that it waits, and is then called again, with what came in ctx.news and what it left in
+ctx.state. Meanwhile it holds nothing, and the execution parks:
+
+    return WaitForSignal("paid", timeout=3600)                     # until that signal comes
+    return WaitForChild("invoice", {"n": 1})                       # start a workflow, until it has ended
+    return WaitForChild("invoice", {"n": 1}, wait=False, output=1)    # start it only: this is the output
+    return Again(10, state={"tries": 1})                           # in 10 seconds
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 import time
+import uuid
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,8 +49,80 @@ class Wait:
     output: Any = None
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.seconds) and self.seconds >= 0):
-            raise ValueError(f"Wait needs a finite number of seconds, 0 or more, not {self.seconds}")
+        _check_seconds("Wait", self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForSignal:
+    """Call the handler again when a signal of that name came, for this node or for whichever waits.
+
+    timeout: seconds, None = for ever; then ctx.news.timed_out. state: any JSON value, for ctx.state.
+    """
+
+    name: str
+    timeout: float | None = None
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        _check_seconds("WaitForSignal", self.timeout)
+
+
+def uuid7() -> str:
+    """A uuid of version 7: 48 bits of milliseconds, then random."""
+    number = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62))
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForChild:
+    """Start an execution of a workflow, and call the handler again when it has ended (ctx.news.child).
+
+    workflow: its name. version: None = the latest. input: any JSON value. timeout, state: as in WaitForSignal; a node
+    that fails while its child runs has it cancelled. wait=False: nobody waits, the node is done with `output`.
+    id: of the execution. It exists once this answer is stored.
+    """
+
+    workflow: str
+    input: Any = None
+    version: int | None = None
+    wait: bool = True
+    timeout: float | None = None
+    state: Any = None
+    output: Any = None
+    id: str = field(default_factory=uuid7)
+
+    def __post_init__(self) -> None:
+        _check_seconds("WaitForChild", self.timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Call the handler again in `seconds` (finite, 0 or more), with ctx.news.timed_out. Each call is an attempt that is
+    kept, so not every second for a month. state: any JSON value, for ctx.state."""
+
+    seconds: float
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        _check_seconds("Again", self.seconds)
+
+
+def _check_seconds(what: str, seconds: float | None) -> None:
+    if seconds is not None and not (math.isfinite(seconds) and seconds >= 0):
+        raise ValueError(f"{what} needs a finite number of seconds, 0 or more, not {seconds}")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Why a handler that waited is called again: one of the three.
+
+    signal: {"name", "payload"}. child: {"id", "status", "output", "error"}. timed_out: the time came first.
+    """
+
+    signal: Mapping[str, Any] | None = None
+    child: Mapping[str, Any] | None = None
+    timed_out: bool = False
 
 
 @dataclass(slots=True)
@@ -50,6 +132,7 @@ class NodeContext:
     node_key: scope and node id, as in logs and checkpoints. attempt: 1 for the first.
     deadline: on the clock of time.monotonic(). scope: the names of expressions (input, nodes, vars, execution, error).
     inputs: node id -> output of each direct predecessor that ran; empty unless the handler needs "inputs".
+    news: what it has waited for, None in the first call. state: what it left when it began to wait.
     """
 
     execution_id: str
@@ -58,6 +141,8 @@ class NodeContext:
     deadline: float
     scope: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    news: News | None = None
+    state: Any = None
     _cancel: threading.Event | None = field(default=None, init=False, repr=False)
 
     @property

@@ -2,6 +2,8 @@
 
     ActorsError
     ├── NodeError              this attempt failed; retried if `retryable`
+    │   ├── ChildFailed        an execution that the node started and waited for did not complete: never retried
+    │   ├── WaitTimedOut       what the node waited for did not come in time: never retried
     │   ├── FailedAgain        the failure of another node, handed on by one that could have taken it; never retried
     │   └── ConfigError        the same config fails again: never retried
     │       ├── ExpressionError    an expression or template that cannot be compiled or evaluated
@@ -48,14 +50,26 @@ class FailedAgain(NodeError):
         return type(self), (self.type, self.message)
 
 
-class ConfigError(NodeError):
-    """The node's config, or a value filled into it, cannot work. Never retried."""
+class _Final(NodeError):
+    """Trying again would end in the same way."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[str]]:
+    def __reduce__(self) -> tuple[type[_Final], tuple[str]]:
         return type(self), (self.message,)
+
+
+class ChildFailed(_Final):
+    """An execution that the node started, and waited for, failed or was cancelled."""
+
+
+class WaitTimedOut(_Final):
+    """What the node waited for did not come in time."""
+
+
+class ConfigError(_Final):
+    """The node's config, or a value filled into it, cannot work. Never retried."""
 
 
 class ExpressionError(ConfigError):

@@ -42,7 +42,7 @@ from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError, Ray
 from actors import handler_env, runner_log
 from actors.errors import RegistryError
 from actors.handler_env import HandlerEnv
-from actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
+from actors.messages import ChildStart, NodeFailure, NodeResult, NodeSpec, NodeTask
 from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerLost, RunnerReady, Shape
 from actors.ray_deaths import is_crash, reason_of
 from actors.registry import load_handlers
@@ -144,12 +144,20 @@ class RunnerActor:
 
 def _plain(result: NodeResult) -> tuple[Any, ...]:
     """marshal takes no subclass of tuple."""
-    return tuple(result if result.failure is None else result._replace(failure=tuple(result.failure)))  # type: ignore[arg-type]
+    if result.failure is not None:
+        result = result._replace(failure=tuple(result.failure))  # type: ignore[arg-type]
+    if result.child is not None:
+        result = result._replace(child=tuple(result.child))  # type: ignore[arg-type]
+    return tuple(result)
 
 
 def _result(plain: tuple[Any, ...]) -> NodeResult:
     result = NodeResult._make(plain)
-    return result if result.failure is None else result._replace(failure=NodeFailure._make(result.failure))
+    if result.failure is not None:
+        result = result._replace(failure=NodeFailure._make(result.failure))
+    if result.child is not None:
+        result = result._replace(child=ChildStart._make(result.child))
+    return result
 
 
 class RayRunner:

@@ -33,7 +33,7 @@ INSTEAD = {
     "wait_until": "'delay' with delay_type until_time or until_condition",
     "notify": "'notification'",
 }
-NEEDS = frozenset({"inputs", "vars", "error"})
+NEEDS = frozenset({"input", "inputs", "vars", "error"})
 
 Model: TypeAlias = type[BaseModel]  # HandlerSpec has a field named `type`
 Function = TypeVar("Function", bound=Callable[..., Any])

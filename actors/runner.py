@@ -259,7 +259,7 @@ def _leave(call: Call) -> Call | None:
 def _fitting(results: Sequence[NodeResult], max_bytes: int) -> int:
     size = 0
     for count, result in enumerate(results):
-        size += 100 + len(result.output or "")
+        size += 100 + len(result.output or result.awaits or "") + (len(result.child.input) if result.child else 0)
         if size > max_bytes and count:
             return count
     return len(results)

@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any
 
 from actors import handler_env
-from actors.context import Branch, Wait
+from actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
 from actors.errors import ConfigError, FailedAgain, NodeError
-from actors.messages import NodeFailure, NodeResult
+from actors.messages import ChildStart, NodeFailure, NodeResult
 
 MAX_TEXT = 2_000  # characters of a failure's message
 MAX_LABEL = 200  # characters of a branch
@@ -28,6 +28,8 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 def answered(number: int, answer: Any, max_bytes: int, duration_ms: int) -> NodeResult:
     """The result of a handler that returned. Raises ConfigError for an answer that cannot be stored."""
     branch = wait = None
+    if isinstance(answer, (WaitForSignal, WaitForChild, Again)):
+        return _waiting(number, answer, max_bytes, duration_ms)
     if isinstance(answer, Branch):
         branch, answer = _label(answer.label), answer.output
     elif isinstance(answer, Wait):
@@ -35,7 +37,27 @@ def answered(number: int, answer: Any, max_bytes: int, duration_ms: int) -> Node
     return NodeResult(number, json_text(answer, max_bytes), branch, None, wait, duration_ms)
 
 
-def json_text(value: Any, max_bytes: int) -> str:
+def _waiting(number: int, answer: WaitForSignal | WaitForChild | Again, max_bytes: int, duration_ms: int) -> NodeResult:
+    awaits: dict[str, Any] = {} if answer.state is None else {"state": answer.state}
+    seconds = answer.seconds if isinstance(answer, Again) else answer.timeout
+    child = None
+    if isinstance(answer, WaitForSignal):
+        awaits["signal"] = _label(answer.name, "a signal's name")
+    elif isinstance(answer, WaitForChild):
+        awaits["child"] = answer.id
+        version = answer.version
+        if version is not None and (type(version) is not int or not 0 < version < 1 << 31):
+            raise ConfigError(f"a version is a number from 1 on, not {version!r:.80}")
+        given = json_text(answer.input, max_bytes, "the child's input")
+        child = ChildStart(answer.id, _label(answer.workflow, "a workflow's name"), version, given)
+        if not answer.wait:
+            return NodeResult(number, json_text(answer.output, max_bytes), duration_ms=duration_ms, child=child)
+    wait = None if seconds is None else min(float(seconds), MAX_WAIT)
+    text = json_text(awaits, max_bytes, "what the handler keeps while it waits")
+    return NodeResult(number, wait=wait, duration_ms=duration_ms, awaits=text, child=child)
+
+
+def json_text(value: Any, max_bytes: int, what: str = "the output") -> str:
     """The value as JSON text. Raises ConfigError that names the place of what JSON or Postgres cannot hold."""
     if value is None:
         return "null"
@@ -43,23 +65,23 @@ def json_text(value: Any, max_bytes: int) -> str:
         text = _to_json(value)
         size = len(text) if text.isascii() else len(text.encode())
     except RecursionError:
-        raise ConfigError("the output is nested too deeply for JSON: make it flatter") from None
+        raise ConfigError(f"{what} is nested too deeply for JSON: make it flatter") from None
     except Exception as error:  # noqa: BLE001  # a subclass of dict or list may raise anything
-        raise ConfigError(_why_not(value) or f"the output is no JSON: {one_text(error)}") from None
+        raise ConfigError(_why_not(value) or f"{what} is no JSON: {one_text(error)}") from None
     if "\\u0000" in text and (problem := _why_not(value)):  # else it is a backslash, and u0000
         raise ConfigError(problem)
     if size > max_bytes:
         raise ConfigError(
-            f"the output has {size} bytes, at most {max_bytes} are stored: return less, "
+            f"{what} has {size} bytes, at most {max_bytes} are stored: return less, "
             "or store it elsewhere and return where it is"
         )
     return handler_env.hide_in_json(text)
 
 
-def _label(label: Any) -> str:
+def _label(label: Any, what: str = "a branch's label") -> str:
     if not isinstance(label, str) or not 0 < len(label) <= MAX_LABEL:
-        raise ConfigError(f"a branch's label is a text of 1 to {MAX_LABEL} characters, not {label!r:.80}")
-    if problem := _text_problem(label, "the branch's label"):
+        raise ConfigError(f"{what} is a text of 1 to {MAX_LABEL} characters, not {label!r:.80}")
+    if problem := _text_problem(label, what):
         raise ConfigError(problem)
     return str.__str__(label)  # of a subclass too: an Enum's own str() is another text
 

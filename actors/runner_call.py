@@ -10,7 +10,7 @@ from typing import Any
 
 from actors import handler_env
 from actors.cel_bounds import stopping
-from actors.context import NodeContext
+from actors.context import News, NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.expressions import CompiledConfig, compile_config
 from actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
@@ -180,6 +180,10 @@ class Call:
         task, ctx, prepared = self.task, self.ctx, self.prepared
         if task.inputs:
             ctx.inputs = {node_id: json.loads(text) for node_id, text in task.inputs}
+        if task.news is not None:
+            news = json.loads(task.news)
+            ctx.state = news.get("state")
+            ctx.news = News(news.get("signal"), news.get("child"), bool(news.get("timed_out")))
         stopping.set(ctx.cancelled)
         config = prepared.config(ctx.scope)
         assert prepared.handler is not None

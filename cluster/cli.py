@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import cli_executions, cli_queues, cli_workflow, logs
+from cluster import cli_executions, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
 from cluster.cli_base import (
     Exit,
     Stop,
@@ -40,8 +40,10 @@ app = typer.Typer(
 app.add_typer(cli_workflow.app, name="workflow")
 app.add_typer(cli_executions.app, name="executions")
 app.add_typer(cli_queues.app, name="queues")
+app.add_typer(cli_schedules.app, name="schedule")
 app.command("submit")(cli_executions.submit)
-app.command("signal")(cli_executions.signal)
+app.command("signal")(cli_signals.signal)
+app.add_typer(cli_signals.app, name="approvals")
 
 Executor = Annotated[str | None, typer.Option(help="ray, or local: threads of this process.")]
 RayAddress = Annotated[str | None, typer.Option(help="local, auto or host:port.")]

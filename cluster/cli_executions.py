@@ -1,7 +1,8 @@
-"""dray submit, dray signal, dray executions: start executions, look at them, stop them."""
+"""dray submit, dray executions: start executions, look at them, stop them."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `dray submit` prints i
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")]
 SHOWN = 300  # characters of a value
+PRIORITY = re.compile(r"\s*(?:low|normal|high|critical|[-+]?[0-9]{1,4})\s*", re.IGNORECASE)  # as dray.priority
 
 
 def submit(
@@ -42,6 +44,10 @@ def submit(
     """Start an execution and print its id; with --wait its output, and exit with 1 if it did not complete."""
     if timeout is not None and not wait:
         raise Stop("--timeout is of --wait: give both, or neither")
+    if priority is not None and not PRIORITY.fullmatch(priority):
+        raise Stop(
+            f"--priority {priority!r} is none of low, normal, high, critical, and no number of up to four digits"
+        )
     value = json_value(given, "--input")
     labels = labels_of(label or ())
     with open_client() as client:
@@ -66,18 +72,6 @@ def submit(
             put_json(found.output)
     if found.status != "completed":
         raise Stop(f"execution {execution_id} {_ending(found)}", Exit.FAILED)
-
-
-def signal(
-    execution: Id,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the signal.")],
-    payload: Annotated[str, typer.Option(help="JSON, @file, or - for stdin.")] = "null",
-) -> None:
-    """Send a signal to an execution."""
-    value = json_value(payload, "--payload")
-    with open_client() as client:
-        if not client.signal(execution, name, value):
-            raise Stop(f"execution {execution} has ended: it takes no signal", Exit.FAILED)
 
 
 @app.command("list")

@@ -72,7 +72,7 @@ class Needs:
                     message = f"config reads the output of {_unreadable(ids[missing], node)}"
                     findings.problem(node.place, message)
             inputs = dict.fromkeys(self.into[position]) if "inputs" in self.wants[position] else ()
-            needs: dict[str, Any] = {"input": self.references[position].input}
+            needs: dict[str, Any] = {"input": self.references[position].input or "input" in self.wants[position]}
             needs["nodes"] = [ids[each] for each in sorted(before, key=self.rank.__getitem__)]
             needs["vars"] = [ids[each] for each in variables.get(position, ())]
             needs["inputs"] = [ids[each] for each in inputs]

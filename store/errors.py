@@ -10,6 +10,8 @@
     ├── LeaseLost              this incarnation may not write any more
     ├── WorkflowNotFound       no workflow of that name or version
     ├── ExecutionNotFound      no execution of that id
+    ├── ScheduleNotFound       no schedule of that name
+    ├── NotWaiting             an execution waits for no person
     ├── WaitTimeout            an execution did not end in the time that was waited
     └── EmbeddedError          no embedded Postgres
         ├── EmbeddedMissing    its wheel is not installed
@@ -119,6 +121,23 @@ class ExecutionNotFound(StoreError):
     def __init__(self, execution: str) -> None:
         super().__init__(f"there is no execution {execution}: see `dray executions list`")
         self.args = (execution,)
+
+
+class ScheduleNotFound(StoreError):
+    """No schedule of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r}: see `dray schedule list`")
+        self.args = (name,)
+
+
+class NotWaiting(StoreError):
+    """Nothing of an execution waits for a person, or not the node that was named."""
+
+    def __init__(self, execution: str, node: str | None = None) -> None:
+        what = f"execution {execution}" if node is None else f"node {node!r} of execution {execution}"
+        super().__init__(f"{what} waits for no approval: see `dray approvals list`")
+        self.args = (execution, node)
 
 
 class WaitTimeout(StoreError):

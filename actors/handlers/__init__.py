@@ -7,6 +7,7 @@ from actors.handlers import (
     condition,
     delay,
     http_request,
+    human_approval,
     lists,
     log,
     loop,
@@ -14,13 +15,16 @@ from actors.handlers import (
     notification,
     plug_ins,
     storage,
+    sub_workflow,
     switch,
     trigger,
     try_catch,
     variables,
+    wait_for_signal,
 )
 
 __all__ = [
-    "ai_prompt", "break_continue", "code", "condition", "delay", "http_request", "lists", "log", "loop",
-    "merge", "notification", "plug_ins", "storage", "switch", "trigger", "try_catch", "variables",
+    "ai_prompt", "break_continue", "code", "condition", "delay", "http_request", "human_approval", "lists", "log",
+    "loop", "merge", "notification", "plug_ins", "storage", "sub_workflow", "switch", "trigger", "try_catch",
+    "variables", "wait_for_signal",
 ]  # fmt: skip

@@ -12,10 +12,6 @@ SELECT id::text FROM dray.submit_many(%(workflow)s::text, %(inputs)s::jsonb[], %
 -- queued, waiting, paused -> cancelled; running -> marked, its driver cancels it. NULL: no such execution.
 SELECT dray.cancel(%(id)s::uuid);
 
--- name: signal
--- waiting -> queued, or the mark `wake`. False: over, or unknown.
-SELECT dray.signal(%(id)s::uuid, %(name)s::text, %(payload)s::jsonb);
-
 -- name: get_execution
 SELECT e.id::text, w.name, w.version, e.status, e.priority, e.queue, e.run_at, e.started_at, e.finished_at, e.wake_at,
     e.claim_count, e.crash_count, e.error, i.labels, i.input, dray.output(e.id) AS output
@@ -40,7 +36,9 @@ FROM dray.attempts WHERE execution_id = %(id)s::uuid ORDER BY at, node_key, atte
 
 -- name: apply_workflow
 -- (nothing) -> the next version; or the latest one, where its graph is the same.
-SELECT id, version, created FROM dray.apply_workflow(%(name)s::text, %(graph)s::jsonb);
+-- The schedule of its trigger goes with it, in the same transaction.
+SELECT a.id, a.version, a.created, dray.schedule_by_graph(%(name)s::text, %(graph)s::jsonb)
+FROM dray.apply_workflow(%(name)s::text, %(graph)s::jsonb) a;
 
 -- name: list_workflows
 SELECT DISTINCT ON (name) id, name, version, graph FROM dray.workflow ORDER BY name, version DESC;

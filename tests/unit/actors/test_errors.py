@@ -9,6 +9,7 @@ import pytest
 from actors import errors
 from actors.errors import (
     ActorsError,
+    ChildFailed,
     ConfigError,
     DuplicateHandler,
     ExpressionError,
@@ -17,6 +18,7 @@ from actors.errors import (
     NodeError,
     RegistryError,
     UnknownHandler,
+    WaitTimedOut,
 )
 
 EXAMPLES = [
@@ -25,6 +27,8 @@ EXAMPLES = [
     NodeError("do not", retryable=False),
     FailedAgain("ValueError", "no"),
     ConfigError("bad field"),
+    ChildFailed("it failed"),
+    WaitTimedOut("nothing came"),
     ExpressionError("bad expression"),
     UnknownHandler("no such type"),
     RegistryError("r"),
@@ -42,7 +46,9 @@ def test_every_error_survives_pickling(error: ActorsError) -> None:
 
 
 def test_no_error_class_is_left_out_of_the_examples() -> None:
-    defined = {c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ActorsError)}
+    defined = {
+        c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, ActorsError) and c.__name__[0] != "_"
+    }
     assert defined == {type(error) for error in EXAMPLES}
 
 
