@@ -52,6 +52,8 @@ def with_steps(text: str) -> str:
 
     A map or filter ends with an error when it is false, the others find nothing more: both at once, whatever is around.
     """
+    if "(" not in text:
+        return text
     found = list(tokens(text))
     put: dict[int, str] = {}
     for macro in _macros(found):
@@ -70,6 +72,8 @@ def with_steps(text: str) -> str:
 
 def check_growth(text: str) -> None:
     """Raises SourceError for maps that could make their input more than MAX_GROWTH times larger."""
+    if "(" not in text:
+        return
     found = list(tokens(text))
     growth = 1
     for macro in _macros(found):

@@ -166,7 +166,7 @@ class _Walk:
         self.previous = ""  # what stood before, without spaces
         self.is_operand = False  # whether that was a value
         self.brackets: list[str] = []
-        self.variables = list(variables(text))
+        self.variables = list(variables(text)) if "(" in text else []
 
     def pieces(self) -> Iterator[str]:
         while match := TOKEN.match(self.text, self.position):
