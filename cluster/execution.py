@@ -201,7 +201,7 @@ class ExecutionRun:
                 self.scopes.completed(node, self.input if is_trigger else "null")
                 commands += self._moved(outcome, todo=todo)
                 if self.closed:
-                    return commands
+                    return [each for each in commands if type(each) is not Dispatch]
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
                 commands.append(Record(self._outcome(node, 0, "s", None), (node,)))
