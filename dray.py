@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from actors.errors import ChildFailed, ConfigError, NodeError, WaitTimedOut
     from actors.expressions import Expression
     from actors.registry import NodeConfig, handler
-    from cluster.errors import GraphInvalid, RayUnavailable, SettingsInvalid
+    from cluster.errors import GraphInvalid, RayUnavailable, ScheduleInvalid, SettingsInvalid
+    from cluster.schedules import Timing
     from cluster.workflows import canonical_graph
     from store.client import Attempt, Client, Execution
+    from store.client_schedules import Schedule
     from store.client_signals import Approval
     from store.errors import (
         AccessRefused,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
         DataRefused,
         ExecutionNotFound,
         NotWaiting,
+        ScheduleNotFound,
         SchemaMissing,
         StoreError,
         Unavailable,
@@ -46,9 +49,11 @@ _FROM = {
     "actors.errors": ("ChildFailed", "ConfigError", "NodeError", "WaitTimedOut"),
     "actors.expressions": ("Expression",),
     "actors.registry": ("NodeConfig", "handler"),
-    "cluster.errors": ("GraphInvalid", "RayUnavailable", "SettingsInvalid"),
+    "cluster.errors": ("GraphInvalid", "RayUnavailable", "ScheduleInvalid", "SettingsInvalid"),
+    "cluster.schedules": ("Timing",),
     "cluster.workflows": ("canonical_graph",),
     "store.client": ("Attempt", "Client", "Execution"),
+    "store.client_schedules": ("Schedule",),
     "store.client_signals": ("Approval",),
     "store.errors": (
         "AccessRefused",
@@ -56,6 +61,7 @@ _FROM = {
         "DatabaseURLInvalid",
         "ExecutionNotFound",
         "NotWaiting",
+        "ScheduleNotFound",
         "SchemaMissing",
         "StoreError",
         "Unavailable",
@@ -89,9 +95,13 @@ __all__ = [
     "NotWaiting",
     "Raw",
     "RayUnavailable",
+    "Schedule",
+    "ScheduleInvalid",
+    "ScheduleNotFound",
     "SchemaMissing",
     "SettingsInvalid",
     "StoreError",
+    "Timing",
     "Unavailable",
     "Wait",
     "WaitForChild",

@@ -6,7 +6,9 @@ registry.py      @handler, HANDLERS, load_handlers: node type -> function, confi
 context.py       NodeContext (what a handler is given); Branch and Wait (what it may answer besides a value)
 expressions.py   the expressions of a config: checked when a workflow is stored, rendered before its handler is called
 config_shape.py  the markers in a config model: which field is a template, which a bare expression, which raw
-cel_source.py    the text work below expressions.py: tokens, templates, translation, paths
+cel_dialects.py  what people write in place of CEL, translated when a workflow is stored (cel_hints.py: what cannot be)
+cel_program.py   one compiled expression and its value; cel_bounds.py: what it may cost
+cel_source.py    the text work below them: tokens, templates, paths
 handler_env.py   what a deployment gives handlers: settings of the built-in types, and secrets by name
 http_exchange.py one HTTP request, as an attempt of a node; mail.py: one e-mail
 script.py        runs a script in a process of its own, for the node types that have one in their config

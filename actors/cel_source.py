@@ -3,8 +3,7 @@
 Three things are done to what a user wrote before CEL sees it.
 
 split       a template `a {{ x }} b` into its literal and its expression parts
-translate   habits of other languages into CEL, once, when the workflow is stored: `===`, `and`, `(acc, item) => ..`,
-            node ids with hyphens. Translating twice changes nothing.
+translate   habits of other languages into CEL, once, when the workflow is stored: cel_dialects.py
 hoist       every plain path (`input.a.b[0]`, `nodes["x"].output`) out of the expression, into a slot: Python walks the
             path and CEL is given only the value at its end. CEL copies all that it is given, both ways: with a list of
             5,000 rows in `input`, `size(input.rows) > 3` costs 60 ms, `input.count > 3` would cost the same, and 6 us
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # CEL's own tokens, and three more (===, !==, =>) that translate() removes. The last alternative matches any character,
@@ -30,20 +29,16 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-ARROW = re.compile(r"\s*(?:\(\s*([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*\)|([A-Za-z_]\w*))\s*=>\s*")
-NODES_DOT = re.compile(r"\s*\.\s*")
-NODE_NAME = re.compile(r"[\w-]+")
 
-OPERATORS = {"===": "==", "!==": "!="}
-WORDS = {"and": "&&", "or": "||", "not": "!", "True": "true", "False": "false", "None": "null"}
 LITERALS = frozenset({"true", "false", "null", "in"})
 RESERVED = LITERALS | set("as break const continue else for function if import let loop package namespace".split())
 RESERVED |= {"return", "var", "void", "while"}
 TYPES = frozenset("int uint double bool string bytes list map null_type timestamp duration type optional".split())
+ARROW = re.compile(r"\s*(?:\(\s*([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*\)|([A-Za-z_]\w*))\s*=>\s*")
 MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
+WITH_VARIABLE = MACROS | {"some", "every"}  # before translation
 
 MAX_LENGTH = 8_000  # characters; the CEL parser recurses on the C stack, and 8 MiB of stack are enough for this
-MAX_NODE_ID = 255
 SLOT = "dray__"
 
 
@@ -67,11 +62,15 @@ Path = tuple[str | int, ...]
 
 
 class Slot(NamedTuple):
-    """One path, under the name by which the hoisted text knows it. has: the value is whether the path exists."""
+    """One path, under the name by which the hoisted text knows it. has: the value is whether the path exists.
+
+    or_null: it is compared with null, so that it is no mistake if it is missing.
+    """
 
     name: str
     path: Path
     has: bool
+    or_null: bool
 
 
 class Hoisted(NamedTuple):
@@ -98,7 +97,7 @@ def split(text: str) -> list[str | Code]:
     while (start := text.find("{{", position)) >= 0:
         if start > position:
             parts.append(text[position:start])
-        end = _closing(text, start + 2)
+        end = closing(text, start + 2)
         parts.append(Code(text[start + 2 : end].strip()))
         position = end + 2
     if position < len(text) or not parts:
@@ -106,117 +105,70 @@ def split(text: str) -> list[str | Code]:
     return parts
 
 
-def _closing(text: str, start: int) -> int:
-    """Where the `}}` is that ends the `{{` before `start`: braces of maps and of strings inside do not count."""
+def closing(text: str, start: int, end: str = "}}") -> int:
+    """Where the braces are that end what begins at `start`: those of maps and of strings inside do not count."""
     depth = 0
     for token in tokens(text, start):
         if token.text == "{":
             depth += 1
         elif token.text == "}":
-            if depth == 0 and text.startswith("}}", token.start):
+            if depth == 0 and text.startswith(end, token.start):
                 return token.start
             depth = max(0, depth - 1)
-    raise SourceError('"{{" without "}}" after it; literal braces are written {{ "{{" }}')
+    begin = "${" if end == "}" else "{{"
+    literal = "" if end == "}" else '; literal braces are written {{ "{{" }}'
+    raise SourceError(f'"{begin}" without "{end}" after it{literal}')
 
 
-def translate(text: str, node_ids: Collection[str], names: Sequence[str] = ()) -> str:
-    """CEL for what a user wrote. node_ids: pass a set. names: what the parameters of an arrow function stand for.
-
-    `nodes.http-1.output` -> `nodes["http-1"].output` (the longest id that fits); === !== and or not True False None;
-    `(acc, x) => acc + x` -> `acc + item`; a whole `{{ x }}` -> `x`, an inner one -> `(x)`. Raises SourceError.
-    """
-    if len(text) > MAX_LENGTH:
-        raise SourceError(f"an expression may have {MAX_LENGTH} characters, this one has {len(text)}: split it")
-    text = text.strip()
-    if text.startswith("{{") and _closing(text, 2) == len(text) - 2:
-        return translate(text[2:-2], node_ids, names)
-    text, renamed = _without_arrow(text, names)
-    out: list[str] = []
-    position, previous = 0, ""
-    while match := TOKEN.match(text, position):
-        piece, kind, position = match.group(), match.lastgroup, match.end()
-        if kind == "string" and "{{" in piece and "}}" in piece:
-            raise SourceError(f"{piece} is a text, its braces are not filled in: leave the quotes and the braces away")
-        if kind == "name" and previous != ".":
-            if piece == "nodes" and (dot := NODES_DOT.match(text, position)):
-                piece, position = _node(text, dot.end(), node_ids)
-            else:
-                piece = renamed.get(piece, WORDS.get(piece, piece))
-        elif text.startswith("{{", match.start()):
-            end = _closing(text, position + 1)
-            piece, position = f"({translate(text[position + 1 : end], node_ids)})", end + 2
-        out.append(OPERATORS.get(piece, piece))
-        if kind != "space":
-            previous = piece
-    return "".join(out)
-
-
-def with_aliases(text: str, aliases: Mapping[str, str]) -> str:
-    """A translated expression with its root names replaced: {"row": "nodes.each.output.item"} makes `row.x` that item's
-    x. Members, texts, functions and the variables of macros keep their names."""
+def is_path(text: str) -> bool:
+    """Whether the text is a plain path and nothing else."""
     found = list(tokens(text))
-    hidden = _hidden(found)
-    out: list[str] = []
-    position = 0
-    for index, token in enumerate(found):
-        is_root = token.kind == "name" and token.text in aliases and _text(found, index - 1) != "."
-        if is_root and _text(found, index + 1) != "(" and index not in hidden.get(token.text, ()):
-            out.extend((text[position : token.start], aliases[token.text]))
-            position = token.start + len(token.text)
-    return "".join((*out, text[position:]))
+    path, after = _path(found, 0)
+    return bool(path) and after == len(found)
 
 
-def _hidden(found: Sequence[Token]) -> dict[str, set[int]]:
-    """Where a name is the variable of a macro: from its place in `.map(x, ...)` to the bracket that ends the call."""
-    hidden: dict[str, set[int]] = {}
-    for start in _variables(found):
-        depth, end = 1, start
-        while depth and end + 1 < len(found):
-            end += 1
-            depth += (found[end].text == "(") - (found[end].text == ")")
-        hidden.setdefault(found[start].text, set()).update(range(start, end))
-    return hidden
+def is_bracketed(text: str) -> bool:
+    """Whether the bracket that the text begins with is closed by its last character."""
+    depth = 0
+    for token in tokens(text):
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0:
+            return token.start == len(text) - 1
+    return False
 
 
-def _without_arrow(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The body of an arrow function, and its parameters' names -> ours, by position. Other text is left as it is."""
-    arrow = ARROW.match(text) if names else None
-    if arrow is None:
-        return text, {}
-    parameters = [name.strip() for name in (arrow[1] or arrow[2]).split(",")]
-    if len(parameters) > len(names):
-        raise SourceError(f"the function may have the parameters {', '.join(names)}, this one has {len(parameters)}")
-    return text[arrow.end() :], dict(zip(parameters, names, strict=False))
-
-
-def _node(text: str, start: int, node_ids: Collection[str]) -> tuple[str, int]:
-    """`nodes` and the id that begins at `start`, and where the id ends. An unknown id is written out all the same."""
-    for end in range(min(len(text), start + MAX_NODE_ID), start, -1):
-        if text[start:end] in node_ids and not NODE_NAME.match(text, end):
-            break
-    else:
-        word = NODE_NAME.match(text, start)
-        if word is None or text.startswith("(", word.end()):  # a method: nodes.size()
-            return "nodes.", start
-        end = word.end()
-    node_id = text[start:end]
-    if PLAIN_NAME.fullmatch(node_id) and node_id not in RESERVED:
-        return f"nodes.{node_id}", end
-    return f"nodes[{json.dumps(node_id, ensure_ascii=False)}]", end
+def variables(text: str) -> Iterator[tuple[str, int, int]]:
+    """The variables of macros, `.map(x, ..)` or `.map(x => ..)`, each with where it is visible."""
+    found = list(tokens(text))
+    for i in range(len(found) - 4):
+        if found[i].text != "." or found[i + 1].text not in WITH_VARIABLE or found[i + 2].text != "(":
+            continue
+        first = found[i + 3]
+        arrow = ARROW.match(text, first.start)
+        if arrow is None and not (first.kind == "name" and found[i + 4].text == ","):
+            continue
+        depth, end = 1, len(text)
+        for token in found[i + 3 :]:
+            depth += (token.text == "(") - (token.text == ")")
+            if depth == 0:
+                end = token.start
+                break
+        yield (arrow[1] or arrow[2]) if arrow else first.text, first.start, end
 
 
 def hoist(text: str) -> Hoisted:
     """Take the plain paths out of a translated expression."""
     found = list(tokens(text))
     bound = _bound(found)
-    slots: dict[tuple[Path, bool], Slot] = {}
+    slots: dict[tuple[Path, bool, bool], Slot] = {}
     out: list[str] = []
     free: set[str] = set()
     position = index = 0
 
     def put(path: Path, has: bool, first: int, after: int) -> None:
         nonlocal position, index
-        slot = slots.setdefault((path, has), Slot(f"{SLOT}{len(slots)}", path, has))
+        or_null = _is_null_test(found, after, after + 1) or _is_null_test(found, first - 1, first - 2)
+        slot = slots.setdefault((path, has, or_null), Slot(f"{SLOT}{len(slots)}", path, has, or_null))
         out.extend((text[position : found[first].start], slot.name))
         last = found[after - 1]
         position, index = last.start + len(last.text), after
@@ -241,6 +193,10 @@ def hoist(text: str) -> Hoisted:
             path, after = _path(found, index)
             put(path, False, index, after)
     return Hoisted("".join((*out, text[position:])), tuple(slots.values()), frozenset(free))
+
+
+def _is_null_test(found: Sequence[Token], operator: int, operand: int) -> bool:
+    return _text(found, operator) in ("==", "!=") and _text(found, operand) == "null"
 
 
 def _bound(found: Sequence[Token]) -> frozenset[str]:

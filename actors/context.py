@@ -22,6 +22,7 @@ import os
 import threading
 import time
 import uuid
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -193,4 +194,8 @@ class NodeContext:
 
         Raises ExpressionError, also for a missing key.
         """
-        return expressions.evaluate(expression, {**self.scope, **names})
+        return expressions.evaluate(expression, ChainMap(names, self.scope))  # type: ignore[arg-type]  # only read
+
+    def evaluate_or_null(self, expression: str, **names: Any) -> Any:
+        """The same, but a missing key is null, as in a template."""
+        return expressions.evaluate(expression, ChainMap(names, self.scope), strict=False)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any
 
 from actors import handler_env
+from actors.cel_bounds import stopping
 from actors.context import News, NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.expressions import CompiledConfig, compile_config
@@ -81,9 +82,32 @@ def _variables(task: NodeTask) -> dict[str, Any]:
     return {each["variable_name"]: each["value"] for each in found}
 
 
+def _input(task: NodeTask) -> Any:
+    return None if task.input is None else json.loads(task.input)
+
+
+def _own_or_whole(value: Any, key: str) -> Any:
+    """What the platform's `trigger.data.x` and `node.result.x` mean: the value of that key where there is one, else the
+    value itself."""
+    return value[key] if isinstance(value, dict) and key in value else value
+
+
+def _trigger(task: NodeTask) -> Any:
+    found = _input(task)
+    whole = {key: _own_or_whole(found, key) for key in ("data", "payload", "output", "result")}
+    return {**found, **whole} if isinstance(found, dict) else whole
+
+
+def _nodes(task: NodeTask) -> dict[str, Any]:
+    found = {node_id: json.loads(text) for node_id, text in task.nodes}
+    return {each: {"output": value, "result": _own_or_whole(value, "result")} for each, value in found.items()}
+
+
 _ROOTS: dict[str, Callable[[NodeTask], Any]] = {
-    "input": lambda task: None if task.input is None else json.loads(task.input),
-    "nodes": lambda task: {node_id: {"output": json.loads(text)} for node_id, text in task.nodes},
+    "input": _input,
+    "trigger": _trigger,
+    "data": lambda task: _own_or_whole(_input(task), "data"),
+    "nodes": _nodes,
     "vars": _variables,
     "execution": lambda task: {"id": task.execution_id, "workflow": task.workflow},
     "error": lambda task: None if task.error is None else json.loads(task.error),
@@ -160,6 +184,7 @@ class Call:
             news = json.loads(task.news)
             ctx.state = news.get("state")
             ctx.news = News(news.get("signal"), news.get("child"), bool(news.get("timed_out")))
+        stopping.set(ctx.cancelled)
         config = prepared.config(ctx.scope)
         assert prepared.handler is not None
         return prepared.handler.function(config, ctx)

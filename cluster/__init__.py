@@ -22,6 +22,7 @@ lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping
 timers.py        when which execution wants to be called again
 news.py          what came for executions, sorted by execution
+scheduler.py     starts what schedules ask for; schedules.py: which slots there are and what becomes of them, pure
 clerk.py         enters runners into the database
 patience.py      waits out a database that does not answer
 ray_bootstrap.py starts or joins Ray

@@ -19,6 +19,7 @@ from actors.registry import load_handlers
 from cluster import failpoints, logs
 from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
+from cluster.schedules import Bounds
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
@@ -27,8 +28,8 @@ from store.listener import Listener
 from store.migrate import verify
 from store.url import DatabaseURL
 
-# Claim, commit, lease, housekeeping, clerk: one connection each, so that none waits for another.
-CONNECTIONS = 5
+# Claim, commit, lease, housekeeping, schedules, clerk: one connection each, so that none waits for another.
+CONNECTIONS = 6
 
 log = logs.get("worker")
 
@@ -98,6 +99,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
         lease_ttl=settings.lease_ttl,
         heartbeat=settings.heartbeat,
         drain_timeout=settings.drain_timeout,
+        schedules=Bounds(settings.schedule_grace, settings.schedule_catch_up),
         default_shape=shape,
         policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import cli_executions, cli_queues, cli_signals, cli_workflow, logs
+from cluster import cli_executions, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
 from cluster.cli_base import (
     Exit,
     Stop,
@@ -40,6 +40,7 @@ app = typer.Typer(
 app.add_typer(cli_workflow.app, name="workflow")
 app.add_typer(cli_executions.app, name="executions")
 app.add_typer(cli_queues.app, name="queues")
+app.add_typer(cli_schedules.app, name="schedule")
 app.command("submit")(cli_executions.submit)
 app.command("signal")(cli_signals.signal)
 app.add_typer(cli_signals.app, name="approvals")

@@ -25,7 +25,7 @@ class Exit(IntEnum):
     FAILED = 1  # the execution failed or was cancelled, or is not in a state for that
     USAGE = 2  # options, input, settings, a workflow that is refused, handlers that cannot be loaded
     DATABASE = 3  # it does not answer, refuses us, or its schema does not fit
-    NOT_FOUND = 4  # no such workflow or execution
+    NOT_FOUND = 4  # no such workflow, execution or schedule
     TIMEOUT = 5  # --wait --timeout: not finished yet; it goes on
     NO_START = 6  # no Ray, no embedded Postgres, or somebody else runs it
     INTERRUPTED = 130  # Ctrl-C
@@ -51,7 +51,7 @@ def code_of(error: BaseException) -> Exit | None:
     if isinstance(error, Stop):
         return error.code
     codes: dict[tuple[type[Exception], ...], Exit] = {
-        (store.ExecutionNotFound, store.WorkflowNotFound): Exit.NOT_FOUND,
+        (store.ExecutionNotFound, store.ScheduleNotFound, store.WorkflowNotFound): Exit.NOT_FOUND,
         (store.WaitTimeout,): Exit.TIMEOUT,
         (store.NotWaiting,): Exit.FAILED,
         (store.DatabaseURLInvalid, store.DataRefused): Exit.USAGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `dray submit` prints i
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")]
 SHOWN = 300  # characters of a value
+PRIORITY = re.compile(r"\s*(?:low|normal|high|critical|[-+]?[0-9]{1,4})\s*", re.IGNORECASE)  # as dray.priority
 
 
 def submit(
@@ -42,6 +44,10 @@ def submit(
     """Start an execution and print its id; with --wait its output, and exit with 1 if it did not complete."""
     if timeout is not None and not wait:
         raise Stop("--timeout is of --wait: give both, or neither")
+    if priority is not None and not PRIORITY.fullmatch(priority):
+        raise Stop(
+            f"--priority {priority!r} is none of low, normal, high, critical, and no number of up to four digits"
+        )
     value = json_value(given, "--input")
     labels = labels_of(label or ())
     with open_client() as client:

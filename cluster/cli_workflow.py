@@ -35,6 +35,8 @@ def apply(
         return
     _warn(graph)
     put(f"{name} version {version} {'stored' if created else 'was stored already'}: {_size(graph)}")
+    if schedule := graph.get("schedule"):
+        put(f"{name} runs by itself: {schedule['expression']} {schedule['zone']} (dray schedule show {name})")
 
 
 @app.command()

@@ -7,6 +7,7 @@ Everything that happens arrives in one inbox. A turn takes all that is in it, ha
     committer      writes outcomes, all that gathered in one go     -> CommitDone, Refused
     lease keeper   renews the lease                                -> LeaseGone
     housekeeper    timers, controls, reaping                       -> Controls
+    scheduler      starts what schedules ask for
     clerk          enters runners into the database                -> RunnerEntered
     pool handles   collect from the runners                        -> PoolEvent
 
@@ -52,6 +53,7 @@ from cluster.execution import ExecutionRun
 from cluster.graph_types import NO_GRAPH
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
+from cluster.scheduler import Bounds, Scheduler
 from cluster.timers import Timers
 from store.driver_store import DriverStore
 from store.errors import LeaseLost, Unavailable
@@ -76,6 +78,7 @@ class DriverOptions(NamedTuple):
     drain_timeout: float
     default_shape: Shape
     policy: Policy
+    schedules: Bounds = Bounds()
 
 
 class Drain(NamedTuple):
@@ -149,7 +152,8 @@ class Driver:
         keeper = self._keeper = LeaseKeeper(
             self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
         )
-        threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper]
+        scheduler = Scheduler(self._store, options.schedules, self._claimer.hint)
+        threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper, scheduler]
         if self._listener is not None:
             threads.append(ListenThread(self._listener, self._claimer.hint))
         released = False
@@ -194,9 +198,8 @@ class Driver:
                 self._handlers[type(event)](event, now)
         except queue.Empty:
             now = time.monotonic()
-        if (
-            time.monotonic() >= self._keeper.trusted_until
-        ):  # the keeper may still wait for the answer to its last renewal
+        # The keeper may still wait for the answer to its last renewal.
+        if time.monotonic() >= self._keeper.trusted_until:
             self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
         for run, node in self._timers.due(now):
             self._handle(run, TimerDue(node), now)

@@ -2,6 +2,7 @@
 
 ClusterError
 ├── GraphInvalid        a graph is refused, with every problem in it
+├── ScheduleInvalid     a schedule that means no time
 ├── SettingsInvalid     the settings do not fit together, or one is unknown
 ├── RayUnavailable      no Ray to run on
 └── PackageShadowed     another package of the same name stands in front of one of Dray's
@@ -48,6 +49,17 @@ class GraphInvalid(ClusterError):
         if len(self.problems) > SHOWN_PROBLEMS:
             lines.append(f"and {len(self.problems) - SHOWN_PROBLEMS} more")
         return "\n  ".join(lines)
+
+
+class ScheduleInvalid(ClusterError):
+    """A schedule that means no time: a bad cron expression, interval, time or zone. reason: one line."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+    def __str__(self) -> str:
+        return f"schedule refused: {self.reason}"
 
 
 class SettingsInvalid(ClusterError):

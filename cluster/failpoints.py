@@ -27,9 +27,11 @@ NAMES = (
     "after_commit",
     "before_release",
 )
+# A schedule's slot: chosen, not written yet; written.
+SLOT_NAMES = ("before_slot", "after_slot")
 ACTIONS = ("kill", "raise", "pause")
 
-_POINT = re.compile(rf"({'|'.join(NAMES)})(?:@([1-9]\d*))?:({'|'.join(ACTIONS)})")
+_POINT = re.compile(rf"({'|'.join(NAMES + SLOT_NAMES)})(?:@([1-9]\d*))?:({'|'.join(ACTIONS)})")
 
 _armed: dict[str, tuple[int, str]] = {}  # name -> hits until it acts, what it does
 _lock = threading.Lock()
@@ -49,7 +51,9 @@ def parse(text: str) -> dict[str, tuple[int, str]]:
     for each in filter(None, map(str.strip, text.split(","))):
         match = _POINT.fullmatch(each)
         if match is None:
-            raise ValueError(f"{each!r} is no failpoint: write name[@n]:{'|'.join(ACTIONS)}, names: {', '.join(NAMES)}")
+            raise ValueError(
+                f"{each!r} is no failpoint: write name[@n]:{'|'.join(ACTIONS)}, names: {', '.join(NAMES + SLOT_NAMES)}"
+            )
         name, nth, action = match.groups()
         if name in points:
             raise ValueError(f"failpoint {name!r} is given twice: one place acts once")

@@ -4,7 +4,8 @@ canonical() is for the moment a workflow is registered: it takes what a user wro
 problems at once or gives the one JSON form that is stored. load() is for the driver: it trusts the stored form, checks
 nothing again and gives a Graph that thousands of executions share, so nothing in a Graph ever changes.
 
-    {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (graph_limits), "warnings": [text],
+    {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (graph_limits),
+     "schedule"?: {...} (graph_schedule), "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
                 "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id], "error"?: [id]}}],
      "edges": [{"from": id, "to": id, "label": text | null, "role"?: "body" | "back"}],

@@ -10,6 +10,7 @@ from cluster.errors import GraphInvalid
 from cluster.graph_check import check
 from cluster.graph_json import MAX_DEPTH, json_problems
 from cluster.graph_regions import ROOT
+from cluster.graph_schedule import read_schedule
 from cluster.graph_source import Findings, read
 
 FORMAT = 1
@@ -30,6 +31,7 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
         raise GraphInvalid(findings.problems)
     graph = read(source, handlers, findings)
     checked = check(graph, handlers, findings)
+    schedule = read_schedule(source, graph.nodes, findings)
     if findings.problems:
         raise GraphInvalid(list(dict.fromkeys(findings.problems)))
     ids = [node.id for node in graph.nodes]
@@ -38,6 +40,8 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
         stored["timeout"] = graph.timeout
     if graph.limits is not None:
         stored["limits"] = graph.limits
+    if schedule is not None:
+        stored["schedule"] = schedule
     stored["warnings"] = list(dict.fromkeys(findings.warnings))
     stored["nodes"] = [
         {"id": node.id, "type": node.type, "config": config, **node.options, "needs": needs}

@@ -15,7 +15,7 @@ from actors.registry import INSTEAD, HandlerSpec
 from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
 from cluster.graph_breaks import find_regions
-from cluster.graph_forks import resolve_forks
+from cluster.graph_forks import borne, resolve_forks
 from cluster.graph_models import pydantic_messages, quoted
 from cluster.graph_needs import Needs
 from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions
@@ -115,6 +115,8 @@ def _check_nodes(
         expression_paths = {_path(path) for path, _ in prepared.problems}
         for path, message in prepared.problems:
             findings.problem(node.place, f"{_path(path)}: {message}")
+        for path, message in prepared.warnings:
+            findings.warn(node.place, f"{_path(path)}: {message}")
         for message in config_messages(handler, node.config):
             if message.partition(":")[0] not in expression_paths:
                 findings.problem(node.place, message)
@@ -208,7 +210,7 @@ def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, Handl
         view = View(checked.edges, checked.regions)
     forks, order = resolve_forks(graph, checked.edges, view, checked.configs, findings)
     checked.forks = forks
-    checked.added += order
+    checked.added = borne(forks, [node.id for node in graph.nodes], checked.added) + order
     _warn_unlabelled(graph, checked, findings)
     _check_reach(graph, checked, view, findings)
     if findings.problems:

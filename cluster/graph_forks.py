@@ -24,6 +24,7 @@ from cluster.graph_view import View
 ORDER = "order"
 KEYS = ("parallel_wait_mode", "parallel_wait_n", "parallel_aggregation", "sequential", "parallel")
 STRATEGIES = {"merge": "deep", "array": "array", "first": "first", "last": "last"}
+CATCHING = frozenset({"catch", "finally"})
 SHARED = -1
 MAX_VISITS = 5_000_000  # of nodes behind forks, all together
 
@@ -85,6 +86,15 @@ def resolve_forks(
     return forks, order
 
 
+def borne(forks: Sequence[dict[str, Any]], ids: Sequence[str], added: Sequence[Added]) -> list[Added]:
+    """Without catch edges out of branches whose failures their fork bears: the join fails in their place."""
+    kept = list(added)
+    for fork in forks:
+        inside = set(fork["nodes"])
+        kept = [each for each in kept if each[3] != "catch" or ids[each[0]] not in inside or ids[each[1]] in inside]
+    return kept
+
+
 def _read(node: RawNode, given: dict[str, Any], findings: Findings) -> _Options:
     options = _Options()
     mode = str(given.get("parallel_wait_mode", "all")).lower() or "all"
@@ -127,12 +137,12 @@ def _branches(edges: Sequence[LabelledEdge], view: View, fork: int) -> _Branches
     leaving = [(target, number) for target, number in view.out[fork] if edges[number][2] != "failed"]
     found = _Branches(list(dict.fromkeys(target for target, _ in leaving)))
     order = _behind(view, found.starts)
-    for branch, start in enumerate(found.starts):
-        found.owner[start] = branch
+    number_of = {start: branch for branch, start in enumerate(found.starts)}
+    found.owner |= number_of
     for item in order:
         for source, number in view.into[item]:
             if source == fork:
-                branch = found.starts.index(item) if edges[number][2] != "failed" else SHARED
+                branch = number_of[item] if edges[number][2] != "failed" else SHARED
             elif source in found.owner:
                 branch = found.owner[source]
             else:
@@ -171,9 +181,15 @@ def _fork(
             node.place, f"parallel_wait_n: waits for {count} of its branches, but has {how_many}: wait for fewer"
         )
         return None
-    joins = {join: sources for join, sources in branches.joins.items() if len(sources) >= count}
+    joins = {
+        join: sources
+        for join, sources in branches.joins.items()
+        if len(sources) >= count and graph.nodes[view.node(join)].type not in CATCHING
+    }
     if len(branches.starts) < 2 or not joins:
         where = "its branches never meet" if len(branches.starts) > 1 else "it has one branch"
+        if branches.joins and not joins:
+            where = f"no {count} of its branches meet at one node (a catch or finally does not count)"
         findings.warn(node.place, f"parallel_wait_mode {options.mode!r} means nothing here: {where}")
         return None
     for join, sources in joins.items():

@@ -29,7 +29,7 @@ class Plan:
     """The state of one scope's nodes. active: nodes that are ready and not finished; 0 = nothing is left to run.
 
     left: the ways out that were taken, as Edge.target has them. dropped: nodes that need not run or go on any more.
-    short: a fork of which not enough branches can arrive.
+    short: a fork of which not enough branches can arrive, and the join where they do not.
     """
 
     __slots__ = ("_forks", "_open", "_taken", "active", "dropped", "left", "region", "short", "state")
@@ -43,7 +43,7 @@ class Plan:
         self.active = 0
         self.left: set[int] = set()
         self.dropped: list[int] = []
-        self.short: Fork | None = None
+        self.short: tuple[Fork, int] | None = None
 
     def start(self) -> list[int]:
         """The nodes that a scope begins with."""
@@ -154,8 +154,16 @@ class Plan:
                 if len(fork.settled) == len(fork.fork.joins):
                     self._drop(fork, decided)
             elif fork.failures and len(fork.arrived[target]) + fork.open[target] < fork.fork.wait:
-                self.short = fork.fork
+                self.short = fork.fork, target
         return True
+
+    def give_up(self, fork: Fork) -> list[int]:
+        """Not enough branches can arrive, so the others need not either. Gives the nodes that became ready."""
+        state = next(each for each in self._forks if each.fork is fork)
+        state.settled.update(fork.joins)
+        decided: list[tuple[int, bool]] = []
+        self._drop(state, decided)
+        return self._decide(decided)
 
     def _drop(self, fork: _ForkState, decided: list[tuple[int, bool]]) -> None:
         for node in fork.fork.nodes:

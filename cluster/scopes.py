@@ -22,6 +22,7 @@ from typing import Any
 
 from cluster.commands import error_text
 from cluster.graph_types import BACK, EXIT, Graph, Node
+from cluster.plan import READY
 from cluster.scope import Loop, Scope, outwards
 from store.records import Outcome, StoredOutcome
 
@@ -117,16 +118,21 @@ class Scopes:
     def _after(self, scope: Scope, ready: Sequence[int]) -> None:
         """What follows from a change of a scope's plan. ready: nodes that became so."""
         plan = scope.plan
+        short, plan.short = plan.short, None
+        if short is not None:
+            ready = [*ready, *plan.give_up(short[0])]
         if plan.dropped:
             for index in plan.dropped:
                 self._drop(scope, index)
             plan.dropped = []
-        if plan.short is not None:
-            fork = plan.short
-            plan.short = None
+        if short is not None:
+            fork, join = short
             message = f"fewer than {fork.wait} of its branches can complete: see the failures of their nodes"
-            self._scope_fails(scope, error_text("parallel_failed", message, fork.id))
-            return
+            is_caught = plan.catches(join)
+            self._fail(scope, scope.region.nodes[join], error_text("parallel_failed", message, fork.id))
+            if not is_caught:
+                return
+            ready = [index for index in ready if plan.state[index] == READY]
         for index in ready:
             node = scope.region.nodes[index]
             if node.inner is not None and node.inner.kind == "cycle":

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 from store.arrays import texts
 from store.client_base import json_text, uuid_text
 from store.client_queues import QueueClient
+from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
 from store.records import FINAL, StoredWorkflow
@@ -85,8 +86,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(QueueClient, SignalClient):
-    """Submit, look, cancel, signal, store workflows."""
+class Client(QueueClient, ScheduleClient, SignalClient):
+    """Submit, look, cancel, signal, store workflows, schedule them, hold and limit queues."""
 
     # Executions
 
@@ -211,7 +212,9 @@ class Client(QueueClient, SignalClient):
     def apply_workflow(self, name: str, graph: Mapping[str, Any]) -> tuple[int, int, bool]:
         """Store a graph as the next version; gives (id, version, whether it is new). The latest version's graph again
         makes no new version. graph: canonical, as cluster.graph.canonical() or dray.canonical_graph() makes it."""
-        ((found, version, created),) = self._ask("apply_workflow", {"name": name, "graph": json_text(graph, "graph")})
+        ((found, version, created, _),) = self._ask(
+            "apply_workflow", {"name": name, "graph": json_text(graph, "graph")}
+        )
         return found, version, created
 
     def workflows(self) -> Workflows:

@@ -31,6 +31,7 @@ from store.records import (
     StoredWorkflow,
     Taken,
 )
+from store.schedule_store import ScheduleStore
 
 # The array parameters of commit_if_fenced, in the order of the fields, and how each is written.
 _Columns: TypeAlias = tuple[tuple[str, Callable[[Any], str]], ...]
@@ -52,7 +53,7 @@ READ_ONLY = "25006"
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
 
 
-class DriverStore:
+class DriverStore(ScheduleStore):
     """The database, as a driver needs it: one object for each incarnation. incarnation: uuid text. ttl: seconds."""
 
     def __init__(self, engine: Engine) -> None:

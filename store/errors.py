@@ -10,6 +10,7 @@
     ├── LeaseLost              this incarnation may not write any more
     ├── WorkflowNotFound       no workflow of that name or version
     ├── ExecutionNotFound      no execution of that id
+    ├── ScheduleNotFound       no schedule of that name
     ├── NotWaiting             an execution waits for no person
     ├── WaitTimeout            an execution did not end in the time that was waited
     └── EmbeddedError          no embedded Postgres
@@ -120,6 +121,14 @@ class ExecutionNotFound(StoreError):
     def __init__(self, execution: str) -> None:
         super().__init__(f"there is no execution {execution}: see `dray executions list`")
         self.args = (execution,)
+
+
+class ScheduleNotFound(StoreError):
+    """No schedule of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no schedule {name!r}: see `dray schedule list`")
+        self.args = (name,)
 
 
 class NotWaiting(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -167,3 +168,26 @@ class Reaped(NamedTuple):
     host: str
     pid: int
     requeued: int
+
+
+class DueSchedule(NamedTuple):
+    """A schedule that a driver has to look at. since: slots after it count. next_at: None = to be worked out from that.
+
+    queued: the slot that waits until its execution before has ended. idle: that one has. failures: in a row. revision:
+    of the row, changed by every change. now: the database's clock.
+    """
+
+    id: str
+    name: str
+    kind: str
+    expression: str
+    zone: str
+    overlap: str
+    catch_up: bool
+    since: datetime
+    next_at: datetime | None
+    queued: datetime | None
+    idle: bool
+    failures: int
+    revision: int
+    now: datetime

@@ -276,3 +276,38 @@ gate_change = Table(
 )
 Index("gate_change_at_idx", gate_change.c.at)
 Index("gate_change_later_idx", gate_change.c.gate, gate_change.c.at)
+
+schedule = Table(
+    "schedule",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _must("name", Text),
+    _must("workflow", Text),
+    _must("kind", Text),
+    _must("expression", Text),
+    _must("zone", Text, "'UTC'"),
+    _must("overlap", Text, "'skip'"),
+    _must("catch_up", Boolean, "false"),
+    _must("from_graph", Boolean, "false"),
+    _must("priority", SmallInteger, "5"),
+    _must("queue", Text, "'default'"),
+    _must("input", JSONB, "'{}'"),
+    _must("labels", JSONB, "'{}'"),
+    _must("status", Text, "'active'"),
+    _must("created_at", Time, "now()"),
+    _must("since", Time, "now()"),
+    _must("look_at", Time, "now()"),
+    Column("next_at", Time),
+    Column("queued_at", Time),
+    Column("last_at", Time),
+    Column("last_execution", Id),
+    _must("revision", BigInteger, "0"),
+    _must("failures", Integer, "0"),
+    Column("error", Text),
+    UniqueConstraint("name", name="schedule_name_key"),
+    CheckConstraint("kind IN ('cron', 'interval', 'once')", name="schedule_kind_check"),
+    CheckConstraint("overlap IN ('skip', 'queue', 'allow')", name="schedule_overlap_check"),
+    CheckConstraint("status IN ('active', 'paused', 'ended')", name="schedule_status_check"),
+    CheckConstraint("jsonb_typeof(input) = 'object' AND jsonb_typeof(labels) = 'object'", name="schedule_object_check"),
+)
+Index("schedule_look_idx", schedule.c.look_at, postgresql_where=text("status = 'active'"))

@@ -2,7 +2,7 @@
 
 Output: {"condition_result": bool, "branch": "true" | "false", "condition_expr": the expression as stored}.
 A result that is no boolean counts as false if it is null, 0, "", [] or {}, and as true otherwise (so the text "false"
-is true). All values of condition_type are evaluated as CEL.
+is true). All values of condition_type are evaluated as CEL; with "jsonpath" a missing key is null.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ class ConditionConfig(NodeConfig):
 @handler("if", config=ConditionConfig)
 def condition(config: ConditionConfig, ctx: NodeContext) -> Branch:
     expression = config.condition
-    result = bool(ctx.evaluate(expression) if isinstance(expression, str) else expression)
+    # A path of JSONPath that leads nowhere is false; a name that the other two do not know is a mistake.
+    evaluate = ctx.evaluate_or_null if config.condition_type == "jsonpath" else ctx.evaluate
+    result = bool(evaluate(expression) if isinstance(expression, str) else expression)
     label = "true" if result else "false"
     return Branch(label, {"condition_result": result, "branch": label, "condition_expr": expression})

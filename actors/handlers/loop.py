@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, StrictBool, field_val
 
 from actors.context import Branch, NodeContext
 from actors.errors import ConfigError
-from actors.expressions import BareExpression, compile_expression
+from actors.expressions import BareExpression
 from actors.registry import NodeConfig, handler
 
 TAKEN = frozenset({"input", "nodes", "vars", "execution", "error", "index"})
@@ -103,7 +103,7 @@ def loop(config: LoopConfig, ctx: NodeContext) -> Any:
 
 def _lenient(condition: str, ctx: NodeContext) -> Any:
     """A missing key is null: before the first turn there is nothing of the body yet."""
-    return compile_expression(condition).evaluate(ctx.scope, strict=False)
+    return ctx.evaluate_or_null(condition)
 
 
 def _count(count: int | str | None, ctx: NodeContext) -> int:

@@ -36,7 +36,9 @@ FROM dray.attempts WHERE execution_id = %(id)s::uuid ORDER BY at, node_key, atte
 
 -- name: apply_workflow
 -- (nothing) -> the next version; or the latest one, where its graph is the same.
-SELECT id, version, created FROM dray.apply_workflow(%(name)s::text, %(graph)s::jsonb);
+-- The schedule of its trigger goes with it, in the same transaction.
+SELECT a.id, a.version, a.created, dray.schedule_by_graph(%(name)s::text, %(graph)s::jsonb)
+FROM dray.apply_workflow(%(name)s::text, %(graph)s::jsonb) a;
 
 -- name: list_workflows
 SELECT DISTINCT ON (name) id, name, version, graph FROM dray.workflow ORDER BY name, version DESC;

@@ -25,7 +25,7 @@ def lonely(tmp_path: Path) -> Shell:
         (["nonsense"], "No such command 'nonsense'"),
         (["submit"], "Missing argument 'NAME'"),
         (["submit", "hello", "--colour", "red"], "--colour"),
-        (["submit", "hello", "--priority", "high"], "--priority"),
+        (["submit", "hello", "--priority", "urgent"], "--priority"),
         (["submit", "hello", "--input", "{'a': 1}"], "--input is not JSON"),
         (["submit", "hello", "--input", "@missing.json"], "cannot read missing.json"),
         (["submit", "hello", "--input", '{"a": 1, "a": 2}'], "'a' is given twice"),

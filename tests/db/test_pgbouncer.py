@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from actors.registry import load_handlers
+from cluster.graph import canonical
+from cluster.schedules import Timing
 from store.client import Client
 from store.connection import connect, wait_until_up
 from store.migrate import migrate, verify
 from store.url import DatabaseURL
-from tests.chaos.drivers import driver
+from tests.chaos.drivers import PATIENCE, driver
 from tests.chaos.test_failpoints import check_promises, submit
 from tests.pg import Sql
 
@@ -84,10 +87,17 @@ def test_a_driver_and_its_clients_work_through_a_transaction_pooler(pooled: str,
         engine.dispose()
     with Client(pooled) as client:
         ids = submit(client)
+        client.apply_workflow(
+            "tick", canonical({"nodes": [{"id": "a", "type": "trigger"}], "edges": []}, {**load_handlers()})
+        )
+        client.set_schedule("tick", "tick", Timing.every(1), overlap="allow")
         with driver(pooled, tmp_path, concurrency=20, claim_batch=10, failpoints="before_commit@5:kill") as first:
             assert first.wait_ended() == -9, first.said
         with driver(pooled, tmp_path) as second:
             check_promises(client, ids, tmp_path)
+            until = time.monotonic() + PATIENCE
+            while len(client.list("tick", "completed")) < 2:
+                assert time.monotonic() < until, second.said
             assert second.stop() == 0, second.said
         assert client.stats()["drivers"] == []
     listening = sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dray listener'")

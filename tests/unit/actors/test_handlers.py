@@ -72,6 +72,12 @@ def test_condition_on_a_missing_key_is_an_error(run: Run) -> None:
         run("condition", {"condition": "input.m > 1"}, input={})
 
 
+def test_a_path_of_jsonpath_that_leads_nowhere_is_false(run: Run) -> None:
+    for path, label in (("$.r[0].b", "true"), ("r[0].b", "true"), ("$.r[1].b", "false"), ("$.gone.x", "false")):
+        config = {"condition": path, "condition_type": "jsonpath"}
+        assert run("condition", config, input={"r": [{"b": 1}]}).label == label
+
+
 def test_condition_is_needed(run: Run) -> None:
     with pytest.raises(ConfigError, match="condition"):
         run("condition", {})

@@ -8,13 +8,22 @@ import pickle
 import pytest
 
 from cluster import errors
-from cluster.errors import ClusterError, GraphInvalid, PackageShadowed, Problem, RayUnavailable, SettingsInvalid
+from cluster.errors import (
+    ClusterError,
+    GraphInvalid,
+    PackageShadowed,
+    Problem,
+    RayUnavailable,
+    ScheduleInvalid,
+    SettingsInvalid,
+)
 
 EXAMPLES: dict[type[ClusterError], ClusterError] = {
     ClusterError: ClusterError("something"),
     GraphInvalid: GraphInvalid(
         [Problem("node 'a'", "unknown type 'x'"), Problem("edges[3]", "from (or source): missing")]
     ),
+    ScheduleInvalid: ScheduleInvalid("'x' is no time zone"),
     SettingsInvalid: SettingsInvalid(["DRAY_LEASE_TTL: must be more than 3 s", "DRAY_FOO: unknown"]),
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
     PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),

@@ -173,6 +173,39 @@ def test_two_of_three() -> None:
     assert status(whole)[1]["type"] == "parallel_failed"
 
 
+def in_a_try(**options: Any) -> Any:
+    nodes = [*tried("try", "catch", "c", "finally", "d"), {**node("fork"), **options}, *map(node, ["a", "b", "join"])]
+    ways = [
+        *chain("try", "fork", "a", "join"),
+        *chain("fork", "b", "join"),
+        *chain("join", "catch", "c", "finally", "d"),
+    ]
+    return graph(nodes, ways)
+
+
+def test_a_fork_in_a_try_bears_what_it_can() -> None:
+    whole, _ = run(in_a_try(parallel_wait_mode="any"), "a")
+    assert ran(whole) == ["try", "fork", "b", "join", "catch", "finally", "d"]
+
+
+def test_a_fork_in_a_try_of_which_too_few_arrive_is_caught() -> None:
+    whole, _ = run(in_a_try(parallel_wait_mode="n_of_m", parallel_wait_n=2), "a")
+    assert ran(whole)[-4:] == ["catch", "c", "finally", "d"]
+    assert whole.output("catch")["error"]["type"] == "parallel_failed"
+
+
+def test_a_fork_in_a_fork_is_one_of_its_branches() -> None:
+    nodes = [{**node("fork"), "parallel_wait_mode": "any"}, {**node("inner"), "parallel_wait_mode": "any"}]
+    nodes += map(node, ["a", "b", "m", "x", "c", "join"])
+    ways = [*chain("fork", "inner", "a", "m", "join"), *chain("inner", "b", "m"), *chain("fork", "x", "c", "join")]
+    source = graph(nodes, ways)
+    whole = Simulation(compiled(source), Answers(source, ("a", "b"))).begin().to_the_end()
+    assert ran(whole) == ["fork", "inner", "x", "c", "join"]
+    for order in (0, -1):  # the inner branches fail first, and last
+        whole = Simulation(compiled(source), Answers(source, ("a", "b", "c")), order=order).begin().to_the_end()
+        assert status(whole)[1]["type"] == "parallel_failed"
+
+
 def test_sequential_branches_run_one_after_the_other() -> None:
     source = forked(sequential=True)
     simulation = Simulation(compiled(source), Answers(source), order=-1).begin().to_the_end()

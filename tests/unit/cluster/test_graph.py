@@ -72,11 +72,20 @@ def test_the_docs_form_as_printed_lacks_a_node() -> None:
 
 
 def test_the_docs_form_with_its_missing_nodes() -> None:
-    source = json.loads(DOCS.replace("t.x", "input.x"))
+    source = json.loads(DOCS)
     source["nodes"] += [node("a"), node("b")]
     source["edges"].append({"source": "c", "target": "b", "condition": False})
     stored = canonical(source, HANDLERS)
     assert shape(stored) == [("t", "c", None), ("c", "a", "true"), ("c", "b", "false")]
+
+
+def test_an_expression_in_doubt_is_told_and_told_again_of_the_stored_form() -> None:
+    source = {"nodes": [{"id": "c", "type": "condition", "config": {"condition": "item.n > 1"}}]}
+    stored = canonical(source, HANDLERS)
+    warning = "node 'c': config.condition: 'item' is taken as input.item, for nothing else is called so here"
+    assert stored["nodes"][0]["config"] == {"condition": "input.item.n > 1"}
+    assert stored["warnings"] == [warning]
+    assert canonical(stored, HANDLERS) == stored
 
 
 def test_react_flow_with_its_nulls() -> None:

@@ -122,6 +122,13 @@ def test_the_aggregation_stands_at_the_fork_too() -> None:
             "node 'fork': parallel_wait_mode 'any' means nothing here: its branches never meet",
         ),
         (
+            source(
+                fork(parallel_wait_mode="n_of_m", parallel_wait_n=2),
+                [*chain("fork", "a", "join", "end"), *chain("fork", "b", "join"), *chain("fork", "c", "end")][:4],
+            ),
+            "node 'fork': parallel_wait_mode 'n_of_m' means nothing here: its branches never meet",
+        ),
+        (
             source(fork(parallel_wait_mode="any"), chain("fork", "a")),
             "node 'fork': parallel_wait_mode 'any' means nothing here: it has one branch",
         ),

@@ -1,0 +1,40 @@
+"""Drivers that are killed while they run a schedule's slots: every slot has one execution, none has two."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cluster.graph import canonical
+from cluster.schedules import Timing
+from store.client import Client
+from tests.chaos.drivers import PATIENCE, driver
+from tests.chaos.test_failpoints import load_handlers
+
+pytestmark = pytest.mark.chaos
+
+
+def slots(client: Client) -> list[datetime]:
+    found = [client.get(each.id).input["scheduled_at"] for each in client.list(limit=1000)]
+    return sorted(map(datetime.fromisoformat, found))
+
+
+@pytest.mark.parametrize("failpoint", ["before_slot", "after_slot"])
+def test_each_second_has_one_execution_whoever_is_killed(
+    database: str, client: Client, tmp_path: Path, failpoint: str
+) -> None:
+    client.apply_workflow("tick", canonical({"nodes": [{"id": "a", "type": "trigger"}], "edges": []}, load_handlers()))
+    client.set_schedule("tick", "tick", Timing.every(1), overlap="allow")
+    with driver(database, tmp_path, failpoints=f"{failpoint}@3:kill") as first, driver(database, tmp_path) as second:
+        assert first.wait_ended() == -9, first.said
+        killed = len(slots(client))
+        until = time.monotonic() + PATIENCE
+        while len(slots(client)) < killed + 4:
+            assert time.monotonic() < until, second.said
+            time.sleep(0.05)
+        assert second.stop() == 0, second.said
+    found = slots(client)
+    assert found == [found[0] + timedelta(seconds=number) for number in range(len(found))]
