@@ -131,7 +131,7 @@ def test_a_person_decides(store: DriverStore, client: Client) -> None:
 
 
 def test_nobody_decides(store: DriverStore, client: Client) -> None:
-    late = node("ask", "human_approval", timeout_seconds=0.2, on_timeout="timeout")
+    late = node("ask", "human_approval", timeout_seconds=0.2)
     apply(client, "w", [late, SAY], edge("ask", "say", "timeout"))
     with driving(store):
         assert ended(client, client.submit("w", {"n": 5})).output["value"] == 5

@@ -155,6 +155,16 @@ def test_controls_read_the_marked_rows_of_the_driver(big: Big) -> None:
     assert big.read(QUERIES["controls_of_driver"], driver=big.late) == (0, 0)
 
 
+def test_news_of_a_driver_reads_what_is_marked(big: Big) -> None:
+    statement = QUERIES["news_of_driver"]
+    assert big.read(statement, driver=big.driver, again=False) == (0, HELD)  # those with a control, in the same index
+    assert big.read(statement, driver=big.late, again=False) == (0, 0)
+
+
+def test_no_marks_read_nothing(big: Big) -> None:
+    assert big.read(QUERIES["place_marks"], limit=1000) == (0, 0)
+
+
 def test_claimed_unheard_reads_what_the_driver_holds(big: Big) -> None:
     """Rare enough that the inputs may be found in any way."""
     assert big.read(QUERIES["claimed_unheard"], driver=big.driver, held=[], limit=HELD)[1] <= HELD + 2
