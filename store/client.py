@@ -34,7 +34,8 @@ class Execution:
     """One execution as it stood when it was asked for. Times have a zone. priority: higher runs first.
 
     error: {"type", "message", "node"?} of a failed one. output: of its end node, or an object by node id where the
-    graph has several ends; None until completed. source_id: the execution that it repeats. input and output are left out (None) in lists.
+    graph has several ends; None until completed. source_id: the execution that it repeats. input and output
+    are left out (None) in lists.
     """
 
     id: str

@@ -98,11 +98,12 @@ class ControlClient(ClientBase):
         return Bulk(matched, done)
 
     def _pass(self, action: str, text: str) -> int:
-        done, behind = 0, None
+        done = 0
+        behind: str | None = None
         while True:
             given = {"action": action, "filter": text, "most": BATCH, "behind": behind}
             ((count, behind),) = self._ask("bulk", given)
-            done += count
+            done += int(count)
             if behind is None:
                 return done
 

@@ -152,14 +152,15 @@ BEGIN
         RAISE EXCEPTION '% is unknown', coalesce('in a filter ' || unknown, format('the action "%s"', action)) USING ERRCODE = 'invalid_parameter_value',
             HINT = 'actions are cancel, pause, resume, retry; a filter has workflow, status, labels, queue, after, before';
     END IF;
-    RETURN QUERY SELECT e.id FROM dray.execution e
+    -- Written so that each plan, which knows the filter, has an index for it: labels over their own, what was repeated one by one.
+    RETURN QUERY SELECT e.id FROM dray.execution e LEFT JOIN dray.execution_input i ON i.execution_id = e.id
     WHERE e.status = ANY (wanted) AND (among IS NULL OR e.id = ANY (among)) AND (statuses = '{}' OR e.status = ANY (statuses))
         AND (first IS NULL OR e.id > first) AND (last IS NULL OR e.id < last)
         AND (workflows IS NULL OR e.workflow_id = ANY (workflows)) AND (NOT filter ? 'queue' OR e.queue = filter ->> 'queue')
         AND CASE action WHEN 'cancel' THEN e.control IS DISTINCT FROM 'cancel' WHEN 'pause' THEN e.control IS NULL
             WHEN 'resume' THEN e.status = 'paused' OR e.control = 'pause'
-            ELSE NOT EXISTS (SELECT FROM dray.execution_input r WHERE r.source_id = e.id) END
-        AND (NOT filter ? 'labels' OR e.id IN (SELECT i.execution_id FROM dray.execution_input i WHERE i.labels @> (filter -> 'labels')))
+            ELSE (SELECT r.source_id FROM dray.execution_input r WHERE r.source_id = e.id LIMIT 1) IS NULL END
+        AND (NOT filter ? 'labels' OR i.labels @> (filter -> 'labels'))
     ORDER BY e.id LIMIT most;
 END $$;
 

@@ -177,7 +177,7 @@ def test_what_is_not_in_a_state_for_it_is_refused(store: DriverStore, client: Cl
     incarnation = register(store)
     store.claim(incarnation, QUEUES, 1)
     store.commit(incarnation, [], [end(queued)])
-    with pytest.raises(ExecutionUnfit, match="is completed.*dray rerun"):
+    with pytest.raises(ExecutionUnfit, match=r"is completed: .* dray rerun"):
         client.retry(queued)
 
 
@@ -249,11 +249,8 @@ def test_a_rerun_from_a_cycle_and_from_behind_it(store: DriverStore, client: Cli
         variable("pause", "x", 1),
         {"id": "after", "type": "get_variable", "config": {"variable_name": "n"}},
     ]
-    apply(
-        client,
-        nodes,
-        [edge("poll ready"), edge("ready after", "true"), edge("ready pause", "false"), edge("pause poll")],
-    )
+    edges = [edge("poll ready"), edge("ready after", "true"), edge("ready pause", "false"), edge("pause poll")]
+    apply(client, nodes, edges)
     first = client.submit("w")
     assert run(store, client, first).output["value"] == 2
     behind = client.rerun(first, "after")
