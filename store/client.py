@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from store.arrays import texts
 from store.client_base import json_text, uuid_text
+from store.client_control import ControlClient
 from store.client_queues import QueueClient
 from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
@@ -27,6 +28,7 @@ from store.records import FINAL, StoredWorkflow
 
 FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
 LONGEST_LOOK = 0.5
+LAST_MILLISECOND = 253_402_300_799_000  # of the year 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class Execution:
     """One execution as it stood when it was asked for. Times have a zone. priority: higher runs first.
 
     error: {"type", "message", "node"?} of a failed one. output: of its end node, or an object by node id where the
-    graph has several ends; None until completed. input and output are left out (None) in lists.
+    graph has several ends; None until completed. source_id: the execution that it repeats. input and output
+    are left out (None) in lists.
     """
 
     id: str
@@ -52,6 +55,7 @@ class Execution:
     crash_count: int
     error: dict[str, Any] | None
     labels: dict[str, Any] | None
+    source_id: str | None = None
     input: Any = None
     output: Any = None
 
@@ -86,8 +90,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(QueueClient, ScheduleClient, SignalClient):
-    """Submit, look, cancel, signal, store workflows, schedule them, hold and limit queues."""
+class Client(ControlClient, QueueClient, ScheduleClient, SignalClient):
+    """Submit, look, signal, stop and repeat, store workflows, schedule them, hold and limit queues."""
 
     # Executions
 
@@ -181,26 +185,26 @@ class Client(QueueClient, ScheduleClient, SignalClient):
             time.sleep(pause)
             pause = min(LONGEST_LOOK, pause * 1.2)
 
-    def cancel(self, execution: str) -> str:
-        """Cancel it; gives its status now, `cancelling` while its driver still has to stop it, or how it had ended
-        before. Raises ExecutionNotFound."""
-        ((status,),) = self._ask("cancel", {"id": uuid_text(execution)})
-        if status is None:
-            raise ExecutionNotFound(execution)
-        return str(status)
-
     def list(
         self,
         workflow: str | None = None,
-        status: str | None = None,
+        status: str | Iterable[str] | None = None,
         labels: Mapping[str, Any] | None = None,
         limit: int = 50,
         before: str | None = None,
+        *,
+        queue: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Executions:
-        """Executions without input and output, the newest first. before: an id, to go on with older ones."""
+        """Executions without input and output, the newest first. before: an id, to go on with older ones. since, until:
+        when they were submitted; until that moment, without it. Without a zone a time is local time."""
         given = {
             "workflow": workflow,
-            "status": status,
+            "statuses": None if status is None else [status] if isinstance(status, str) else [*status],
+            "queue": queue,
+            "since": None if since is None else since.astimezone(),
+            "until": None if until is None else until.astimezone(),
             "labels": None if labels is None else json_text(labels, "labels"),
             "limit": limit,
             "before": None if before is None else uuid_text(before),
@@ -258,6 +262,7 @@ def _known(workflow: str) -> Iterator[None]:
 
 def _execution(row: tuple[Any, ...]) -> Execution:
     head, tail = row[:6], row[6:]
-    # The first 48 bits of an id of version 7 are the milliseconds of its making.
-    made = datetime.fromtimestamp(int(head[0].replace("-", "")[:12], 16) / 1000, timezone.utc)
+    # The first 48 bits of an id of version 7 are the milliseconds of its making; of a foreign id they are anything.
+    milliseconds = min(int(head[0].replace("-", "")[:12], 16), LAST_MILLISECOND)
+    made = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     return Execution(*(*head, made, *tail))
