@@ -268,3 +268,27 @@ def test_a_node_that_is_not_there_is_named(store: DriverStore, client: Client) -
         client.rerun(claim.id, "nobody")
     again = client.rerun(claim.id, "b")
     assert [each.node_key for each in client.attempts(again)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("key", "node"), [("a", "a"), ("L[3]/a", "a"), ("L[]", "L"), ("L[2]", "L"), ("L", "L"), ("x[1]/H[0]/H", "H")]
+)
+def test_the_node_of_a_key(sql: Sql, key: str, node: str) -> None:
+    assert sql("SELECT dray.node_of(%(key)s)", key=key) == [(node,)]
+
+
+def test_bulk_retries_what_failed_and_each_goes_on(
+    store: DriverStore, client: Client, tmp_path: Path, ran: Any
+) -> None:
+    mended = tmp_path / "mended"
+    apply(client, [effect("first", 0.0), fails_unless(mended)], [edge("first risky")])
+    failed = client.submit_many("w", [{}] * 3)
+    with driving(store):
+        for each in failed:
+            assert client.wait(each, 60).status == "failed"
+        mended.touch()
+        assert client.bulk("retry", workflow="w", status=["failed"]).done == 3
+        again = [each.id for each in client.list(limit=3)]
+        for each in again:
+            assert client.wait(each, 60).status == "completed"
+    assert [ran(each) for each in (*failed, *again)] == [{"first": 1}] * 3 + [{}] * 3

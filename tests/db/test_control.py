@@ -241,3 +241,23 @@ def test_a_list_by_several_statuses_labels_and_queue(store: DriverStore, client:
     assert [each.id for each in client.list(queue="fast")] == [labelled]
     assert client.list(labels={"customer": "17"}, queue="default") == []
     assert register(store)
+
+
+def test_what_is_paused_gives_its_place_to_others(store: DriverStore, client: Client) -> None:
+    client.apply_workflow("w", {"nodes": [{"id": "a"}], "edges": [], "limits": {"concurrency": 1}})
+    first, second = client.submit("w"), client.submit("w", tenant="acme")
+    incarnation = register(store)
+
+    def claim() -> list[str]:
+        return [each.id for each in store.claim(incarnation, QUEUES, 9)]
+
+    assert claim() == [first]
+    client.pause(first)
+    store.commit(incarnation, [], [end(first, "paused")])
+    assert claim() == [second]
+    assert client.resume(first) == "queued"
+    assert claim() == []
+    store.commit(incarnation, [], [end(second)])
+    assert claim() == [first]
+    assert client.submit("w")
+    assert claim() == []
