@@ -44,7 +44,14 @@ app.add_typer(cli_schedules.app, name="schedule")
 app.command("submit")(cli_executions.submit)
 app.command("signal")(cli_signals.signal)
 app.add_typer(cli_signals.app, name="approvals")
-for command in (cli_control.pause, cli_control.resume, cli_control.retry, cli_control.rerun, cli_control.bulk):
+for command in (
+    cli_control.pause,
+    cli_control.resume,
+    cli_control.retry,
+    cli_control.rerun,
+    cli_control.bulk,
+    cli_control.prune,
+):
     app.command()(command)
 
 Executor = Annotated[str | None, typer.Option(help="ray, or local: threads of this process.")]

@@ -1,4 +1,4 @@
-"""dray pause, resume, retry, rerun, bulk: hold executions, let them go on, run them again; one, or many by a filter."""
+"""dray pause, resume, retry, rerun, bulk, prune: hold executions, let them go on, run them again, delete them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from store.client import Client
 
 Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended; print its output.")]
+ENDS = ("completed", "failed", "cancelled")
 ACTIONS = ("cancel", "pause", "resume", "retry")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -88,6 +89,28 @@ def bulk(
         put(f"{action}: {_count(found.matched)}")
     else:
         put(f"{action}: done to {found.done} of {_count(found.matched)}")
+
+
+def prune(
+    older_than: Annotated[str, typer.Option(metavar="AGE", help="Ended longer ago than e.g. 12h, 30d, 8w.")],
+    status: Annotated[list[str] | None, typer.Option(help=f"Only {', '.join(ENDS)}; as often as you like.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete executions that ended long ago, with all that is kept of them. Counts first, and asks."""
+    age = _age(older_than)
+    if wrong := [each for each in status or () if each not in ENDS]:
+        raise Stop(f"--status {wrong[0]!r}: only what has ended is deleted, give one of {', '.join(ENDS)}")
+    with open_client() as client:
+        count = client.prune(age, status or None, dry_run=True)
+        if not dry_run and count:
+            _confirm(f"delete {_count(count)}?", yes)
+            count = client.prune(age, status or None)
+    if as_json:
+        put_json({"dry_run": dry_run, "count": count})
+    else:
+        put(f"{'would delete' if dry_run else 'deleted'} {_count(count)}")
 
 
 def _confirm(question: str, yes: bool) -> None:

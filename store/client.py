@@ -14,13 +14,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 from store.arrays import texts
 from store.client_base import json_text, uuid_text
 from store.client_control import ControlClient
 from store.client_queues import QueueClient
+from store.client_retention import RetentionClient
 from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
@@ -90,8 +91,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(ControlClient, QueueClient, ScheduleClient, SignalClient):
-    """Submit, look, signal, stop and repeat, store workflows, schedule them, hold and limit queues."""
+class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, SignalClient):
+    """Submit, look, signal, stop and repeat, store workflows, schedule them, hold and limit queues, prune."""
 
     # Executions
 
@@ -107,13 +108,14 @@ class Client(ControlClient, QueueClient, ScheduleClient, SignalClient):
         labels: Mapping[str, Any] | None = None,
         tenant: str | None = None,
         concurrency_key: str | None = None,
+        idempotency_window: timedelta | None = timedelta(hours=24),
     ) -> str:
         """Start an execution of the latest version of a workflow; gives its id.
 
         input: any JSON value, None = {}. priority: LOW, NORMAL, HIGH, CRITICAL or a number; None = that of the input,
-        else NORMAL. run_at: not before; without a zone it is local time. idempotency_key: a second submit to this
-        workflow with the same key gives the id of the first. tenant, concurrency_key: None = as the workflow says
-        (docs/queues.md). Raises WorkflowNotFound, DataRefused.
+        else NORMAL. run_at: not before; without a zone it is local time. idempotency_key: another submit to this
+        workflow with the same key within idempotency_window (None = for ever) gives the id of the first. tenant,
+        concurrency_key: None = as the workflow says (docs/queues.md). Raises WorkflowNotFound, DataRefused.
         """
         given = {
             "workflow": workflow,
@@ -125,6 +127,7 @@ class Client(ControlClient, QueueClient, ScheduleClient, SignalClient):
             "labels": None if labels is None else json_text(labels, "labels"),
             "tenant": tenant,
             "concurrency_key": concurrency_key,
+            "idempotency_window": idempotency_window,
         }
         with _known(workflow):
             return str(self._ask("submit", given)[0][0])

@@ -167,6 +167,7 @@ idempotency = Table(
     _must("execution_id", Id),
     _must("created_at", Time, "now()"),
 )
+Index("idempotency_created_idx", idempotency.c.created_at)
 
 checkpoint = Table(
     "checkpoint",

@@ -1,7 +1,7 @@
 -- name: submit
 -- (nothing) -> queued, or -> waiting when run_at lies ahead; see the function.
 SELECT dray.submit(%(workflow)s::text, %(input)s::jsonb, %(priority)s::text, %(queue)s::text, %(run_at)s::timestamptz,
-    %(idempotency_key)s::text, %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text)::text;
+    %(idempotency_key)s::text, %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text, %(idempotency_window)s::interval)::text;
 
 -- name: submit_many
 -- (nothing) -> queued, all or none.

@@ -91,3 +91,9 @@ def test_many_are_counted_then_done(shell: Shell, later: str) -> None:
     assert "none of cancel" in shell("bulk", "delete").line
     assert "write a number" in shell("bulk", "cancel", "--older-than", "soon").line
     assert "none of queued" in shell("bulk", "cancel", "--status", "done").line
+
+
+def test_prune_counts_and_deletes(shell: Shell) -> None:
+    assert shell("prune", "--older-than", "9w", "--dry-run").out.startswith("would delete 0 executions")
+    assert shell("prune", "--older-than", "9w", "--yes", "--json").json == {"dry_run": False, "count": 0}
+    assert shell("prune", "--older-than", "1d", "--status", "queued").code == 2
