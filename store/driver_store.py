@@ -168,10 +168,11 @@ class DriverStore(ScheduleStore):
         """(execution id, what is asked of it) of what this incarnation holds."""
         return [(row[0], row[1]) for row in self._ask("controls_of_driver", {"driver": incarnation})]
 
-    def prune(self, age: float, most: int) -> int:
-        """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many."""
-        ((deleted, _),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": None})
-        return int(deleted)
+    def prune(self, age: float, most: int, behind: str | None) -> tuple[int, str | None]:
+        """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many, and behind which one
+        to go on; None = that was all."""
+        ((deleted, last),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": behind})
+        return deleted, last
 
     def reap(self) -> list[Reaped]:
         """Requeue what incarnations without a lease hold, and end them."""
