@@ -107,8 +107,18 @@ class DriverStore(ScheduleStore):
         return found
 
     def load_checkpoints(self, ids: Sequence[str]) -> list[StoredOutcome]:
-        """All that is recorded of these executions, per node in the order of the attempts."""
+        """All that is recorded of these executions, per node in the order of the attempts; large outcomes left out."""
         return [StoredOutcome(*row) for row in self._ask("load_checkpoints", {"ids": list(ids)})]
+
+    def load_outcomes(self, wanted: Sequence[StoredOutcome]) -> list[StoredOutcome]:
+        """These, with the outcomes that load_checkpoints left out."""
+        given = {
+            "ids": [each.execution_id for each in wanted],
+            "keys": texts([each.node_key for each in wanted]),
+            "attempts": [each.attempt for each in wanted],
+        }
+        rows = self._ask("load_outcomes", given)
+        return [each._replace(outcome=text, large=False) for each, (text,) in zip(wanted, rows, strict=True)]
 
     def load_workflows(self, ids: Sequence[int]) -> list[StoredWorkflow]:
         return [StoredWorkflow(*row) for row in self._ask("load_workflows", {"ids": list(ids)})]

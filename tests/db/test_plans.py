@@ -217,6 +217,7 @@ def test_the_client_reads_what_it_shows(big: Big) -> None:
     assert big.read(QUERIES["get_execution"], id=execution)[0] == 0
     assert big.read(QUERIES["list_attempts"], id=execution)[0] == 0
     assert big.read(QUERIES["load_checkpoints"], ids=[execution])[0] == 0
+    assert big.read(QUERIES["load_outcomes"], ids=[execution], keys=["a"], attempts=[1])[0] == 0
     if not big.kept:  # for people: a plan of each time's own is good enough
         given = dict.fromkeys(("workflow", "statuses", "labels", "before", "queue", "since", "until"))
         scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
@@ -251,16 +250,3 @@ def test_a_key_that_is_in_use_may_be_submitted_by_many_at_once(client: Client, d
             for key, execution in (("b", second), ("a", first)):
                 other.execute("SELECT dray.submit('w', idempotency_key => %s)::text", [key])
                 assert other.fetchone() == (execution,)
-
-
-def test_a_large_outcome_is_stored_compressed_and_apart(store: DriverStore, client: Client, sql: Sql) -> None:
-    driver, (claim,) = claimed(store, client)
-    large = json.dumps({"rows": [{"name": f"row {index}", "text": "the same text"} for index in range(15_000)]})
-    assert len(large) > 512 << 10
-    store.commit(driver, [outcome(claim.id, text=large), outcome(claim.id, "b", text=large)], [])
-    ((stored, apart),) = sql(
-        "SELECT max(pg_column_size(outcome)), pg_relation_size(reltoastrelid) FROM dray.checkpoint, pg_class "
-        "WHERE pg_class.oid = 'dray.checkpoint'::regclass GROUP BY 2"
-    )
-    assert stored < len(large) / 2
-    assert apart >= stored
