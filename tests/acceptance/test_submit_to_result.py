@@ -89,6 +89,9 @@ def test_submit_prints_the_id_and_show_tells_the_whole_story(shell: Shell) -> No
 def test_the_same_idempotency_key_makes_one_execution(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
     first, second = (shell("submit", "hello", "--idempotency-key", "k1").out for _ in range(2))
+    assert shell("submit", "hello", "--idempotency-key", "k1", "--idempotency-window", "never").out == first
+    assert shell("submit", "hello", "--idempotency-key", "k1", "--idempotency-window", "0s").out != first
+    assert "--idempotency-window 'soon'" in shell("submit", "hello", "--idempotency-window", "soon").line
     assert first == second != ""
 
 
