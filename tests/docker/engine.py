@@ -86,3 +86,29 @@ def until(what: Callable[[], Any], seconds: float = 240.0) -> Any:
 
 def inspect(container: str) -> Any:
     return json.loads(call("docker", "inspect", container))[0]
+
+
+def logs(container: str) -> str:
+    done = subprocess.run(["docker", "logs", container], capture_output=True, text=True, timeout=60)
+    return done.stdout + done.stderr
+
+
+@cache
+def pgbouncer_image() -> str:
+    """PGBOUNCER_IMAGE, else the stand-in for Postgres with PgBouncer from Debian in it."""
+    given = os.environ.get("PGBOUNCER_IMAGE")
+    if given and answers("docker", "image", "inspect", given):
+        return given
+    base = image("POSTGRES_IMAGE", STAND_IN_POSTGRES)
+    name = "dray-pgbouncer:test"
+    steps = (
+        f"FROM {base}\nRUN apt-get update -qq && apt-get install -y -qq --no-install-recommends pgbouncer > /dev/null\n"
+        "USER postgres\n"
+    )
+    command = ["docker", "build", "-q", "--network", "host", "-t", name, "-"]
+    built = subprocess.run(
+        command, input=steps, env={**os.environ, "DOCKER_BUILDKIT": "0"}, capture_output=True, text=True, timeout=300
+    )
+    if built.returncode != 0:
+        pytest.skip("no image of PgBouncer: set PGBOUNCER_IMAGE")
+    return name

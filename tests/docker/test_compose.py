@@ -37,14 +37,16 @@ class Project:
 
     def __init__(self, *profiles: str, **environ: str) -> None:
         self.name = f"dray-test-{os.getpid()}"
-        self._environ = {**SECRETS, "COMPOSE_PROFILES": ",".join(profiles), "DASHBOARD_PORT": "0", **environ}
+        self.environ = {**SECRETS, "COMPOSE_PROFILES": ",".join(profiles), "DASHBOARD_PORT": "0", **environ}
 
     def __call__(self, *arguments: str, given: str | None = None) -> str:
         command = (*engine.compose(), "-p", self.name, "-f", str(FILE), *arguments)
-        return engine.call(*command, environ=self._environ, given=given)
+        return engine.call(*command, environ=self.environ, given=given)
 
     def containers(self, service: str) -> list[str]:
-        return self("ps", "-q", service).split()
+        """Those that run."""
+        found = self("ps", "-q", service).split()
+        return [each for each in found if engine.inspect(each)["State"]["Running"]]
 
 
 def test_the_file_is_valid() -> None:
@@ -164,11 +166,25 @@ def test_no_ray_process_is_told_the_password(up: Project) -> None:
                 "for each in /proc/[0-9]*; do grep -qz ^POSTGRES_PASSWORD= $each/environ 2>/dev/null "
                 "&& tr '\\0' ' ' < $each/cmdline && echo; done; true",
             )  # fmt: skip
-            assert [line for line in seen.splitlines() if "dray" not in line] == [], service
+            allowed = "dray worker" if service == "driver" else "\n"
+            assert [line for line in seen.splitlines() if allowed not in line] == [], service
 
 
 def test_stopped_it_drains(up: Project) -> None:
+    (driver,) = up.containers("driver")
     up("stop", "driver")
-    assert "Workflow worker stopped" in up("logs", "--no-color", "driver")
-    (driver,) = up("ps", "-q", "driver").split() or engine.call("docker", "ps", "-aq", "-f", "name=driver").split()
+    assert "Workflow worker stopped" in engine.logs(driver)
     assert engine.inspect(driver)["State"]["ExitCode"] == 0
+
+
+def test_it_runs_behind_pgbouncer(up: Project) -> None:
+    given = {"POSTGRES_SERVER": "pgbouncer", "POSTGRES_PORT": "6543", "PGBOUNCER_IMAGE": engine.pgbouncer_image()}
+    pooled = Project("pgbouncer", **{**up.environ, **given, "COMPOSE_PROFILES": "pgbouncer"})
+    before = len(sql(up, "SELECT id FROM dray.driver"))
+    pooled("up", "-d", "--scale", "worker=2")
+    engine.until(lambda: len(sql(up, "SELECT id FROM dray.driver")) > before)
+    (driver,) = pooled.containers("driver")
+    engine.until(lambda: "Workflow worker started" in engine.logs(driver))
+    assert "pgbouncer:6543" in engine.logs(driver)
+    pooled("exec", "-T", "driver", "dray", "submit", "w", "--wait")
+    pooled("rm", "-sf", "pgbouncer")
