@@ -7,7 +7,7 @@ failpoints.py    named places where a test makes this process die, fail or stop
 graph.py         a workflow's graph: canonical() for storing, load() for running
 graph_check.py   what is wrong with a graph, and what is derived from it (graph_*.py: regions, tries, forks, needs)
 graph_types.py   the graph in memory: regions, each without a cycle; graph_load.py makes it from the stored form
-workflows.py     workflow files: read, checked, made canonical
+workflows.py     workflow files: read, checked, made canonical; workflow_diff.py: what two versions differ in
 plan.py          which nodes of one scope may run now, a fold of outcomes; pure
 scopes.py        the scopes of one execution, turn by turn, and the ends of loops (scope.py: their state); pure
 values.py        what a node is given; pure

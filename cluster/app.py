@@ -108,6 +108,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
         drain_timeout=settings.drain_timeout,
         schedules=Bounds(settings.schedule_grace, settings.schedule_catch_up),
         default_shape=shape,
+        keep=None if settings.retention_days is None else settings.retention_days * 86_400,
         policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import cli_executions, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
+from cluster import cli_control, cli_executions, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
 from cluster.cli_base import (
     Exit,
     Stop,
@@ -44,6 +44,15 @@ app.add_typer(cli_schedules.app, name="schedule")
 app.command("submit")(cli_executions.submit)
 app.command("signal")(cli_signals.signal)
 app.add_typer(cli_signals.app, name="approvals")
+for command in (
+    cli_control.pause,
+    cli_control.resume,
+    cli_control.retry,
+    cli_control.rerun,
+    cli_control.bulk,
+    cli_control.prune,
+):
+    app.command()(command)
 
 Executor = Annotated[str | None, typer.Option(help="ray, or local: threads of this process.")]
 RayAddress = Annotated[str | None, typer.Option(help="local, auto or host:port.")]

@@ -52,6 +52,7 @@ def code_of(error: BaseException) -> Exit | None:
         return error.code
     codes: dict[tuple[type[Exception], ...], Exit] = {
         (store.ExecutionNotFound, store.ScheduleNotFound, store.WorkflowNotFound): Exit.NOT_FOUND,
+        (store.ExecutionUnfit,): Exit.FAILED,
         (store.WaitTimeout,): Exit.TIMEOUT,
         (store.NotWaiting,): Exit.FAILED,
         (store.DatabaseURLInvalid, store.DataRefused): Exit.USAGE,

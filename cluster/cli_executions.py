@@ -19,6 +19,7 @@ app = typer.Typer(help="Look at executions and stop them.", no_args_is_help=True
 Id = Annotated[str, typer.Argument(metavar="ID", help="As `dray submit` prints it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")]
+Statuses = Annotated[list[str] | None, typer.Option("--status", help="Only with this one, as often as you like.")]
 SHOWN = 300  # characters of a value
 PRIORITY = re.compile(r"\s*(?:low|normal|high|critical|[-+]?[0-9]{1,4})\s*", re.IGNORECASE)  # as dray.priority
 
@@ -65,29 +66,36 @@ def submit(
         if not wait:
             put_json({"id": execution_id}) if as_json else put(execution_id)
             return
-        found = client.wait(execution_id, timeout)
-        if as_json:
-            put_json(asdict(found))
-        elif found.status == "completed":
-            put_json(found.output)
+        put_end(client.wait(execution_id, timeout), as_json)
+
+
+def put_end(found: Execution, as_json: bool) -> None:
+    """Of one that has ended; a failure where it did not complete."""
+    if as_json:
+        put_json(asdict(found))
+    elif found.status == "completed":
+        put_json(found.output)
     if found.status != "completed":
-        raise Stop(f"execution {execution_id} {_ending(found)}", Exit.FAILED)
+        raise Stop(f"execution {found.id} {_ending(found)}", Exit.FAILED)
 
 
 @app.command("list")
 def list_(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status.")] = None,
+    status: Statuses = None,
     label: Labels = None,
+    queue: Annotated[str | None, typer.Option(help="Only in this queue.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Submitted at or after this local time.")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Submitted before this local time.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     before: Annotated[str | None, typer.Option(metavar="ID", help="Older than this one, to go on.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Executions, the newest first."""
-    _check_status(status)
+    check_statuses(status)
     labels = labels_of(label or ())
     with open_client() as client:
-        found = client.list(workflow, status, labels, limit, before)
+        found = client.list(workflow, status or None, labels, limit, before, queue=queue, since=since, until=until)
     if as_json:
         put_json([asdict(each) for each in found])
         return
@@ -132,12 +140,13 @@ def cancel(execution: Id, as_json: AsJson = False) -> None:
         put(f"{execution} {status}")
 
 
-def _check_status(status: str | None) -> None:
+def check_statuses(given: list[str] | None) -> None:
     from store.records import ExecutionStatus
 
     known = [each.value for each in ExecutionStatus]
-    if status is not None and status not in known:
-        raise Stop(f"--status {status!r} is none of {', '.join(known)}")
+    for each in given or ():
+        if each not in known:
+            raise Stop(f"--status {each!r} is none of {', '.join(known)}")
 
 
 def _short(value: object) -> str:

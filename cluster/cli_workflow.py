@@ -84,6 +84,30 @@ def show(
     _warn(graph)
 
 
+@app.command()
+def diff(
+    name: str,
+    old: Annotated[int | None, typer.Argument(metavar="[V1]", help="[default: the one before the latest]")] = None,
+    new: Annotated[int | None, typer.Argument(metavar="[V2]", help="[default: the latest]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What two versions of a workflow differ in."""
+    from cluster.workflow_diff import diff, lines
+
+    with open_client() as client:
+        after = client.workflow(name, new)
+        if old is None and after.version == 1:
+            raise Stop(f"{name} has one version only: there is nothing to compare it with")
+        before = client.workflow(name, after.version - 1 if old is None else old)
+    changes = diff(before.graph, after.graph)
+    if as_json:
+        put_json({"name": name, "old": before.version, "new": after.version, "changes": changes})
+        return
+    put(f"{name}: version {before.version} -> {after.version}" + ("" if changes else ", no difference"))
+    for line in lines(changes):
+        put(line)
+
+
 def _checked(file: str, handlers: str | None) -> tuple[Any, dict[str, Any]]:
     from cluster.workflows import canonical_graph, read
 

@@ -78,6 +78,7 @@ class DriverOptions(NamedTuple):
     drain_timeout: float
     default_shape: Shape
     policy: Policy
+    keep: float | None = None
     schedules: Bounds = Bounds()
 
 
@@ -148,7 +149,9 @@ class Driver:
             self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
             self._listener is not None, put,
         )  # fmt: skip
-        housekeeper = Housekeeper(self._store, self.incarnation, options.heartbeat, put, self._claimer.hint)
+        housekeeper = Housekeeper(
+            self._store, self.incarnation, options.heartbeat, put, self._claimer.hint, options.keep
+        )
         keeper = self._keeper = LeaseKeeper(
             self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
         )

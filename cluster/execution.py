@@ -130,11 +130,11 @@ class ExecutionRun:
             for outcome in outcomes:
                 if node in scopes.live:
                     self._fold(node, outcome, now)
+        self._forget_dropped()
         self._news.hear(event.signals, event.children)
         for node in self._news.told(scopes):
             self.due.pop(node, None)
         commands += [Record(each) for each in scopes.begun()]
-        self._forget_dropped()
         if scopes.failure is not None:
             return [*commands, self._settle("failed", error=scopes.failure)]
         ready = sorted(scopes.live)  # now: what a failure below makes live must wait for its commit
@@ -151,6 +151,8 @@ class ExecutionRun:
         self.due.pop(node, None)
         self._waiting.pop(node, None)
         wait = stored.wait
+        if stored.kind in ("c", "w", "f"):
+            self._news.forget(node)
         if stored.kind in ("c", "w"):
             output = self.input if stored.outcome is None else stored.outcome
             if wait is not None and wait > 0:
@@ -201,7 +203,7 @@ class ExecutionRun:
                 self.scopes.completed(node, self.input if is_trigger else "null")
                 commands += self._moved(outcome, todo=todo)
                 if self.closed:
-                    return commands
+                    return [each for each in commands if type(each) is not Dispatch]
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
                 commands.append(Record(self._outcome(node, 0, "s", None), (node,)))

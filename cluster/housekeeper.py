@@ -1,7 +1,9 @@
 """What a driver does on the side, on a thread and a connection of its own: wakes executions whose timer is due, reads
-what people asked of the executions that it holds, and reaps incarnations whose lease ran out.
+what people asked of the executions that it holds, reaps incarnations whose lease ran out, and deletes what ended long
+ago.
 
-Waking and reaping are for the whole database: every driver does them, skips what another is doing, and twice is once.
+Waking, reaping and deleting are for the whole database: every driver does them, skips what another is doing, and twice
+is once.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from store.errors import StoreError
 TURN = 1.0  # seconds between two turns when no timer is due earlier; how long a cancel may take to be noticed
 SHORTEST_TURN = 0.05
 WAKE_LIMIT = 1_000
+PRUNE_LIMIT = 500  # executions that are deleted in one go
+PRUNE_PAUSE = 60.0  # seconds until the next look, when nothing more was old enough
 
 log = logs.get("housekeeper")
 
@@ -35,7 +39,7 @@ class Controls(NamedTuple):
 class Housekeeper(threading.Thread):
     """notify: takes Controls. woken: called when timers of this database were due, to look for work at once.
 
-    reap_every: seconds.
+    reap_every: seconds. keep: seconds that executions are kept after their end, None = for ever.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Housekeeper(threading.Thread):
         reap_every: float,
         notify: Callable[[object], None],
         woken: Callable[[], None],
+        keep: float | None = None,
     ) -> None:
         super().__init__(name="housekeeper", daemon=True)
         self._store = store
@@ -52,6 +57,8 @@ class Housekeeper(threading.Thread):
         self._reap_every = reap_every
         self._notify = notify
         self._woken = woken
+        self._keep = keep
+        self._next_prune = time.monotonic()
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -66,6 +73,7 @@ class Housekeeper(threading.Thread):
                 pause = patiently("timers and controls", self._turn, self._ended)
                 if time.monotonic() >= next_reap:
                     self._reap()
+                    self._prune()
                     next_reap = time.monotonic() + self._reap_every
             except Stopped:
                 return
@@ -99,3 +107,13 @@ class Housekeeper(threading.Thread):
             )  # fmt: skip
             if dead.requeued:
                 self._woken()
+
+    def _prune(self) -> None:
+        """One batch in each turn of reaping: a long history is deleted slowly, beside the work."""
+        if self._keep is None or time.monotonic() < self._next_prune:
+            return
+        deleted = self._store.prune(self._keep, PRUNE_LIMIT)
+        if deleted:
+            log.info("deleted executions that ended long ago", executions=deleted)
+        if deleted < PRUNE_LIMIT:
+            self._next_prune = time.monotonic() + PRUNE_PAUSE

@@ -11,10 +11,22 @@ from cluster.plan import Plan
 class Scope:
     """One run of a region. turn: 0 for the first. header: JSON text of the turn's index and item."""
 
-    __slots__ = ("errors", "header", "left", "loop", "loops", "number", "outputs", "parent", "plan", "prefix", "region")
+    __slots__ = (
+        "errors", "header", "left", "loop", "loops", "number", "outputs", "parent", "plan", "prefix", "region",
+        "turn",
+    )  # fmt: skip
 
-    def __init__(self, region: Region, number: int, prefix: str, loop: Loop | None, header: str | None) -> None:
+    def __init__(
+        self,
+        region: Region,
+        number: int,
+        prefix: str,
+        loop: Loop | None = None,
+        turn: int = 0,
+        header: str | None = None,
+    ) -> None:
         self.region = region
+        self.turn = turn
         self.number = number
         self.prefix = prefix
         self.loop = loop
@@ -30,7 +42,10 @@ class Scope:
 class Loop:
     """One run of a loop. turn: the current one, or of a foreach the next. exits: taken by the last turn."""
 
-    __slots__ = ("count", "exits", "failures", "items", "lists", "node", "open", "region", "results", "scope", "turn")
+    __slots__ = (
+        "count", "exits", "failures", "items", "lists", "node", "open", "region", "results", "scope", "size",
+        "turn",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, node: Node) -> None:
         assert node.inner is not None
@@ -45,6 +60,7 @@ class Loop:
         self.results: list[str] = []
         self.failures: list[tuple[int, str]] = []
         self.lists: dict[int, list[str]] = {}  # of a foreach: slot around it -> the items' outputs
+        self.size = 0  # of results and lists
 
 
 def outwards(scope: Scope, levels: int) -> Scope:

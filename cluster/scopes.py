@@ -46,7 +46,7 @@ class Scopes:
         self.limit = limit
         self._max_bytes = GATHERED * max_bytes
         self._width = graph.width
-        self.root = Scope(graph.root, 0, "", None, None)
+        self.root = Scope(graph.root, 0, "")
         self._scopes = {0: self.root}
         self._last = 0
         self._over: deque[Scope] = deque()  # scopes in which nothing is left to run
@@ -167,7 +167,7 @@ class Scopes:
             loop.items[turn] = None
         prefix = f"{loop.scope.prefix}{loop.node.id}[{turn}]/"
         text = json.dumps(header, ensure_ascii=False)
-        scope = Scope(loop.region, self._last, prefix, loop, text)
+        scope = Scope(loop.region, self._last, prefix, loop, turn, text)
         self._scopes[scope.number] = loop.open[turn] = scope
         self._after(scope, scope.plan.start())
 
@@ -234,8 +234,7 @@ class Scopes:
     def _finish_turn(self, scope: Scope, loop: Loop) -> None:
         """Close a turn, and keep of it what others read later."""
         self._close(scope)
-        turn = next(turn for turn, each in loop.open.items() if each is scope)
-        del loop.open[turn]
+        del loop.open[scope.turn]
         region = scope.region
         loop.scope.errors.pop(loop.node.index, None)
         if scope.errors:  # what led out of it is told around it
@@ -245,9 +244,10 @@ class Scopes:
         if region.kind == "each":
             state = scope.plan.state
             found = [scope.outputs[node] for node in region.backs if state[node] and node in scope.outputs]
-            loop.results[turn] = found[-1] if found else "null"
+            loop.results[scope.turn] = found[-1] if found else "null"
             for export in region.exports:
-                loop.lists[export.outer][turn] = scope.outputs.get(export.slot, "null")
+                loop.lists[export.outer][scope.turn] = scope.outputs.get(export.slot, "null")
+            loop.size += len(loop.results[scope.turn]) + sum(len(each[scope.turn]) for each in loop.lists.values())
             return
         for export in region.exports:
             if export.slot in scope.outputs:
@@ -270,6 +270,10 @@ class Scopes:
 
     def _go_on(self, loop: Loop) -> None:
         """Of a foreach: as many items as may run at once."""
+        if loop.size > self._max_bytes:
+            message = f"its items gave more than {self._max_bytes} bytes: let them return less, or where it is stored"
+            self._fail_loop(loop, error_text("config", message, loop.scope.prefix + loop.node.id))
+            return
         while len(loop.open) < loop.node.max_parallel and loop.turn < loop.count:
             loop.turn += 1
             self._open(loop, loop.turn - 1)
@@ -295,10 +299,6 @@ class Scopes:
         self._close_all(loop)
         if loop.region.kind != "cycle":
             output = self._output(loop, how)
-            if len(output) > self._max_bytes:
-                message = f"its output has {len(output)} bytes, more than {self._max_bytes}: let its items return less"
-                self._fail_loop(loop, error_text("config", message, node.id))
-                return
             self._record(scope.prefix + node.id, "c", how, output)
             self._keep(scope, node.index, output)
         for outer, texts in loop.lists.items():
@@ -345,10 +345,9 @@ class Scopes:
             self.failure = error
             return
         if loop.node.collect and scope.region.kind == "each":
-            turn = next(turn for turn, each in loop.open.items() if each is scope)
-            loop.failures.append((turn, error))
+            loop.failures.append((scope.turn, error))
             self._close(scope)
-            del loop.open[turn]
+            del loop.open[scope.turn]
             self._go_on(loop)
             return
         self._close_all(loop)

@@ -32,6 +32,7 @@ PLATFORM_NAMES = {
     "retry_multiplier": "WORKFLOW_RETRY_BACKOFF_MULTIPLIER",
     "node_timeout": "WORKFLOW_NODE_TIMEOUT_SECONDS",
     "execution_timeout": "WORKFLOW_TIMEOUT_SECONDS",
+    "retention_days": "WORKFLOW_HISTORY_RETENTION_DAYS",
     "environment": "ENVIRONMENT",
 }
 _SUPABASE = re.compile(r"https://([a-z0-9-]+)\.supabase\.co/?", re.IGNORECASE)
@@ -106,6 +107,9 @@ class Settings(BaseSettings):
     retry_multiplier: float = Field(2.0, ge=1, le=100, description="each further retry waits so many times longer")
     retry_max_delay: Seconds = Field(3600.0, description="no retry waits longer")
     max_iterations: int = Field(1_000, ge=1, le=1_000_000, description="turns of a loop that does not say")
+    retention_days: float | None = Field(
+        None, gt=0, le=36_500, description="days that executions are kept after their end; unset: for ever"
+    )
     crash_limit: int = Field(3, ge=0, le=1000, description="crashes of its runner or driver that a node may cause")
 
     lease_ttl: Seconds = Field(15.0, description="after that without a heartbeat a driver counts as dead")

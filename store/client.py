@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, TypeAlias
 
 from store.arrays import texts
 from store.client_base import json_text, uuid_text
+from store.client_control import ControlClient
 from store.client_queues import QueueClient
+from store.client_retention import RetentionClient
 from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
@@ -27,6 +29,7 @@ from store.records import FINAL, StoredWorkflow
 
 FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
 LONGEST_LOOK = 0.5
+LAST_MILLISECOND = 253_402_300_799_000  # of the year 9999
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Execution:
     """One execution as it stood when it was asked for. Times have a zone. priority: higher runs first.
 
     error: {"type", "message", "node"?} of a failed one. output: of its end node, or an object by node id where the
-    graph has several ends; None until completed. input and output are left out (None) in lists.
+    graph has several ends; None until completed. source_id: the execution that it repeats. input and output
+    are left out (None) in lists.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Execution:
     crash_count: int
     error: dict[str, Any] | None
     labels: dict[str, Any] | None
+    source_id: str | None = None
     input: Any = None
     output: Any = None
 
@@ -86,8 +91,8 @@ Workflows: TypeAlias = list[StoredWorkflow]
 Rows: TypeAlias = list[Any]
 
 
-class Client(QueueClient, ScheduleClient, SignalClient):
-    """Submit, look, cancel, signal, store workflows, schedule them, hold and limit queues."""
+class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, SignalClient):
+    """Submit, look, signal, stop and repeat, store workflows, schedule them, hold and limit queues, prune."""
 
     # Executions
 
@@ -103,13 +108,14 @@ class Client(QueueClient, ScheduleClient, SignalClient):
         labels: Mapping[str, Any] | None = None,
         tenant: str | None = None,
         concurrency_key: str | None = None,
+        idempotency_window: timedelta | None = timedelta(hours=24),
     ) -> str:
         """Start an execution of the latest version of a workflow; gives its id.
 
         input: any JSON value, None = {}. priority: LOW, NORMAL, HIGH, CRITICAL or a number; None = that of the input,
-        else NORMAL. run_at: not before; without a zone it is local time. idempotency_key: a second submit to this
-        workflow with the same key gives the id of the first. tenant, concurrency_key: None = as the workflow says
-        (docs/queues.md). Raises WorkflowNotFound, DataRefused.
+        else NORMAL. run_at: not before; without a zone it is local time. idempotency_key: another submit to this
+        workflow with the same key within idempotency_window (None = for ever) gives the id of the first. tenant,
+        concurrency_key: None = as the workflow says (docs/queues.md). Raises WorkflowNotFound, DataRefused.
         """
         given = {
             "workflow": workflow,
@@ -121,6 +127,7 @@ class Client(QueueClient, ScheduleClient, SignalClient):
             "labels": None if labels is None else json_text(labels, "labels"),
             "tenant": tenant,
             "concurrency_key": concurrency_key,
+            "idempotency_window": idempotency_window,
         }
         with _known(workflow):
             return str(self._ask("submit", given)[0][0])
@@ -181,26 +188,26 @@ class Client(QueueClient, ScheduleClient, SignalClient):
             time.sleep(pause)
             pause = min(LONGEST_LOOK, pause * 1.2)
 
-    def cancel(self, execution: str) -> str:
-        """Cancel it; gives its status now, `cancelling` while its driver still has to stop it, or how it had ended
-        before. Raises ExecutionNotFound."""
-        ((status,),) = self._ask("cancel", {"id": uuid_text(execution)})
-        if status is None:
-            raise ExecutionNotFound(execution)
-        return str(status)
-
     def list(
         self,
         workflow: str | None = None,
-        status: str | None = None,
+        status: str | Iterable[str] | None = None,
         labels: Mapping[str, Any] | None = None,
         limit: int = 50,
         before: str | None = None,
+        *,
+        queue: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
     ) -> Executions:
-        """Executions without input and output, the newest first. before: an id, to go on with older ones."""
+        """Executions without input and output, the newest first. before: an id, to go on with older ones. since, until:
+        when they were submitted; until that moment, without it. Without a zone a time is local time."""
         given = {
             "workflow": workflow,
-            "status": status,
+            "statuses": None if status is None else [status] if isinstance(status, str) else [*status],
+            "queue": queue,
+            "since": None if since is None else since.astimezone(),
+            "until": None if until is None else until.astimezone(),
             "labels": None if labels is None else json_text(labels, "labels"),
             "limit": limit,
             "before": None if before is None else uuid_text(before),
@@ -258,6 +265,7 @@ def _known(workflow: str) -> Iterator[None]:
 
 def _execution(row: tuple[Any, ...]) -> Execution:
     head, tail = row[:6], row[6:]
-    # The first 48 bits of an id of version 7 are the milliseconds of its making.
-    made = datetime.fromtimestamp(int(head[0].replace("-", "")[:12], 16) / 1000, timezone.utc)
+    # The first 48 bits of an id of version 7 are the milliseconds of its making; of a foreign id they are anything.
+    milliseconds = min(int(head[0].replace("-", "")[:12], 16), LAST_MILLISECOND)
+    made = datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
     return Execution(*(*head, made, *tail))

@@ -168,6 +168,11 @@ class DriverStore(ScheduleStore):
         """(execution id, what is asked of it) of what this incarnation holds."""
         return [(row[0], row[1]) for row in self._ask("controls_of_driver", {"driver": incarnation})]
 
+    def prune(self, age: float, most: int) -> int:
+        """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many."""
+        ((deleted, _),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": None})
+        return int(deleted)
+
     def reap(self) -> list[Reaped]:
         """Requeue what incarnations without a lease hold, and end them."""
         return [Reaped(*row) for row in self._ask("reap", {})]

@@ -10,6 +10,7 @@
     ├── LeaseLost              this incarnation may not write any more
     ├── WorkflowNotFound       no workflow of that name or version
     ├── ExecutionNotFound      no execution of that id
+    ├── ExecutionUnfit         an execution that is not in a state for that
     ├── ScheduleNotFound       no schedule of that name
     ├── NotWaiting             an execution waits for no person
     ├── WaitTimeout            an execution did not end in the time that was waited
@@ -123,6 +124,13 @@ class ExecutionNotFound(StoreError):
         self.args = (execution,)
 
 
+class ExecutionUnfit(StoreError):
+    """An execution that is not in a state for what was asked."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class ScheduleNotFound(StoreError):
     """No schedule of that name."""
 
@@ -217,4 +225,6 @@ def from_sqlstate(
         return SchemaMissing(reason, sqlstate)
     if sqlstate.startswith(_BAD_DATA):
         return DataRefused(reason, sqlstate, constraint)
+    if sqlstate == "55000":
+        return ExecutionUnfit(reason, sqlstate)
     return StoreError(reason, sqlstate)

@@ -26,11 +26,12 @@ FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionS
 _S = ExecutionStatus
 TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]] = {
     None: {
-        _S.QUEUED: ("dray.submit", "dray.submit_many", "dray.start_children"),
+        _S.QUEUED: ("dray.submit", "dray.submit_many", "dray.start_children", "dray.begin_again"),
         _S.WAITING: ("dray.submit",),  # its run_at lies ahead
     },
     _S.QUEUED: {
         _S.RUNNING: ("dray.claim_if_fenced",),
+        _S.PAUSED: ("dray.pause",),
         _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.RUNNING: {
@@ -43,9 +44,12 @@ TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]
     },
     _S.WAITING: {
         _S.QUEUED: ("wake_due", "dray.signal", "dray.wake_executions"),  # the last: a child has ended
+        _S.PAUSED: ("dray.pause",),
         _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.PAUSED: {
+        _S.QUEUED: ("dray.resume",),
+        _S.WAITING: ("dray.resume",),  # a timer lies ahead
         _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
     },
     _S.COMPLETED: {},

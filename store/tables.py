@@ -148,7 +148,16 @@ execution_input = Table(
     Column("execution_id", Id, primary_key=True),
     _must("input", JSONB),
     Column("labels", JSONB),
+    Column("source_id", Id),
 )
+Index(
+    "execution_labels_idx",
+    execution_input.c.labels,
+    postgresql_using="gin",
+    postgresql_ops={"labels": "jsonb_path_ops"},
+    postgresql_where=text("labels IS NOT NULL"),
+)
+Index("execution_source_idx", execution_input.c.source_id, postgresql_where=text("source_id IS NOT NULL"))
 
 idempotency = Table(
     "idempotency",
@@ -158,6 +167,7 @@ idempotency = Table(
     _must("execution_id", Id),
     _must("created_at", Time, "now()"),
 )
+Index("idempotency_created_idx", idempotency.c.created_at)
 
 checkpoint = Table(
     "checkpoint",

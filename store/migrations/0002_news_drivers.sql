@@ -129,7 +129,7 @@ BEGIN
             error = s.error
         FROM unnest(settle_ids, statuses, wake_in, errors, claims) AS s (id, status, wake_in, error, claim)
         WHERE e.id = s.id AND e.id = ANY (held) AND e.claim_count = coalesce(s.claim, e.claim_count)
-        RETURNING e.id, e.status, e.parent_id, s.status = 'waiting' AND e.status = 'queued' AS to_claim,
+        RETURNING e.id, e.status, e.parent_id, s.status IN ('waiting', 'paused') AND e.status = 'queued' AS to_claim,
             e.finished_at IS NOT NULL AND e.parent_id IS NOT NULL AND e.detached IS NOT TRUE AS is_news
     )
     SELECT array_agg(n.id), woken || array_agg(n.parent_id) FILTER (WHERE n.is_news),

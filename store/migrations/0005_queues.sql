@@ -174,10 +174,10 @@ END $$;
 
 -- The same with the priority's name, or a number as text. Without a default for it, so that a call without a priority means one function.
 CREATE FUNCTION dray.submit(workflow text, input jsonb, priority text, queue text DEFAULT 'default', run_at timestamptz DEFAULT NULL,
-    idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL, tenant text DEFAULT NULL, concurrency_key text DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+    idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL, tenant text DEFAULT NULL, concurrency_key text DEFAULT NULL,
+    idempotency_window interval DEFAULT '24 hours') RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    RETURN dray.submit($1, $2, dray.known_priority($3), $4, $5, $6, $7, $8, $9);
+    RETURN dray.submit($1, $2, dray.known_priority($3), $4, $5, $6, $7, $8, $9, $10);
 END $$;
 
 CREATE FUNCTION dray.submit_many(workflow text, inputs jsonb[], priority text, queue text DEFAULT 'default', labels jsonb DEFAULT NULL,
@@ -186,11 +186,12 @@ BEGIN
     RETURN QUERY SELECT dray.submit_many($1, $2, dray.known_priority($3), $4, $5, $6, $7);
 END $$;
 
--- (nothing) -> queued, or -> waiting when run_at lies ahead. Returns the id; with an idempotency key that was used before, the id of then.
+-- (nothing) -> queued, or -> waiting when run_at lies ahead. Returns the id; with an idempotency key that was used within the window before now
+-- (NULL: ever), the id of then.
 -- priority NULL: that of the input, else 5. tenant, concurrency_key NULL: as the workflow's limits say.
 CREATE FUNCTION dray.submit(workflow text, input jsonb DEFAULT '{}', priority integer DEFAULT NULL, queue text DEFAULT 'default',
     run_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL, tenant text DEFAULT NULL,
-    concurrency_key text DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+    concurrency_key text DEFAULT NULL, idempotency_window interval DEFAULT '24 hours') RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     new_id uuid := dray.uuid7();
     graph_id integer := dray.latest_workflow(workflow);
@@ -204,8 +205,11 @@ BEGIN
         RAISE EXCEPTION 'run_at is %', submit.run_at USING ERRCODE = 'datetime_field_overflow', HINT = 'give a time, or NULL for now';
     END IF;
     IF idempotency_key IS NOT NULL THEN
-        -- The insert waits for a concurrent one with the same key to commit or roll back, so exactly one of them goes on.
-        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES (submit.workflow, idempotency_key, new_id) ON CONFLICT DO NOTHING;
+        -- The insert waits for a concurrent one with the same key to commit or roll back, so exactly one of them goes on. So does the update of
+        -- a key whose window is over: it looks again at the row for which it waited.
+        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES (submit.workflow, idempotency_key, new_id)
+        ON CONFLICT ON CONSTRAINT idempotency_pkey DO UPDATE SET execution_id = new_id, created_at = now()
+            WHERE k.created_at <= now() - idempotency_window;
         IF NOT FOUND THEN
             SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = submit.workflow AND k.key = idempotency_key;
             RETURN earlier;

@@ -1,7 +1,7 @@
 -- name: submit
 -- (nothing) -> queued, or -> waiting when run_at lies ahead; see the function.
 SELECT dray.submit(%(workflow)s::text, %(input)s::jsonb, %(priority)s::text, %(queue)s::text, %(run_at)s::timestamptz,
-    %(idempotency_key)s::text, %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text)::text;
+    %(idempotency_key)s::text, %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text, %(idempotency_window)s::interval)::text;
 
 -- name: submit_many
 -- (nothing) -> queued, all or none.
@@ -14,7 +14,7 @@ SELECT dray.cancel(%(id)s::uuid);
 
 -- name: get_execution
 SELECT e.id::text, w.name, w.version, e.status, e.priority, e.queue, e.run_at, e.started_at, e.finished_at, e.wake_at,
-    e.claim_count, e.crash_count, e.error, i.labels, i.input, dray.output(e.id) AS output
+    e.claim_count, e.crash_count, e.error, i.labels, i.source_id::text, i.input, dray.output(e.id) AS output
 FROM dray.execution e JOIN dray.workflow w ON w.id = e.workflow_id LEFT JOIN dray.execution_input i ON i.execution_id = e.id
 WHERE e.id = %(id)s::uuid;
 
@@ -24,10 +24,12 @@ SELECT status FROM dray.execution WHERE id = %(id)s::uuid;
 -- name: list_executions
 -- The newest first: ids of version 7 are in the order of their making.
 SELECT e.id::text, w.name, w.version, e.status, e.priority, e.queue, e.run_at, e.started_at, e.finished_at, e.wake_at,
-    e.claim_count, e.crash_count, e.error, i.labels
+    e.claim_count, e.crash_count, e.error, i.labels, i.source_id::text
 FROM dray.execution e JOIN dray.workflow w ON w.id = e.workflow_id LEFT JOIN dray.execution_input i ON i.execution_id = e.id
-WHERE (%(workflow)s::text IS NULL OR w.name = %(workflow)s) AND (%(status)s::text IS NULL OR e.status = %(status)s)
+WHERE (%(workflow)s::text IS NULL OR w.name = %(workflow)s) AND (%(statuses)s::text[] IS NULL OR e.status = ANY (%(statuses)s::text[]))
     AND (%(labels)s::jsonb IS NULL OR i.labels @> %(labels)s::jsonb) AND (%(before)s::uuid IS NULL OR e.id < %(before)s::uuid)
+    AND (%(queue)s::text IS NULL OR e.queue = %(queue)s) AND (%(since)s::timestamptz IS NULL OR e.id >= dray.id_at(%(since)s::timestamptz))
+    AND (%(until)s::timestamptz IS NULL OR e.id < dray.id_at(%(until)s::timestamptz))
 ORDER BY e.id DESC LIMIT %(limit)s;
 
 -- name: list_attempts

@@ -1,4 +1,4 @@
-"""Every example of the pages is what it says: stored, run by a driver on a real Postgres, and compared.
+"""Every example of the pages is what it says: stored, run by a driver on a real Postgres and a real Ray, and compared.
 
 An example is a fenced yaml block with `nodes`: a whole graph, and beside it what is not of the graph:
 
@@ -96,12 +96,12 @@ def echo() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def driven(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """The client of a database with one driver, for all examples."""
+    """The client of a database with one driver and one Ray runner, for all examples: each type is seen on real Ray."""
     folder = tmp_path_factory.mktemp("driver")
     with (
         a_database(server) as url,
         Client(url) as client,
-        driver(url, folder, handlers="", poll_interval=0.2) as process,
+        driver(url, folder, executor="ray", runners=1, handlers="", poll_interval=0.2) as process,
     ):
         yield client
         assert process.process.poll() is None, process.said

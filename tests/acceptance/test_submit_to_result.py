@@ -43,6 +43,16 @@ def test_what_show_prints_can_be_applied_again(shell: Shell, tmp_path: Path) -> 
     assert shell("workflow", "apply", str(tmp_path / "round.json"), "--json").json["created"] is False
 
 
+def test_what_two_versions_differ_in(shell: Shell) -> None:
+    stored(shell, "changed", SLOW)
+    assert shell("workflow", "diff", "changed").code == 2, "there is one version only"
+    longer = json.loads(json.dumps(SLOW).replace("3600", "7200"))
+    stored(shell, "changed", longer)
+    assert "config.delay_seconds: 3600 -> 7200" in shell("workflow", "diff", "changed").out
+    found = shell("workflow", "diff", "changed", "2", "1", "--json").json
+    assert [each["name"] for each in found["changes"]] == ["wait"]
+
+
 def test_submit_and_wait_prints_the_output(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
     done = shell("submit", "hello", "--input", '{"name": "Ada"}', "--wait")

@@ -13,24 +13,24 @@ import dray
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
-import time
-began = time.process_time()
 {statement}
-took = time.process_time() - began
 import sys
-print(took, *(name for name in {watched!r} if name in sys.modules))
+print(len(sys.modules), *(name for name in {watched!r} if name in sys.modules))
 """
 HEAVY = ("ray", "psycopg2", "sqlalchemy", "alembic", "httpx", "typer", "rich", "pydantic", "yaml")
 
 
-def load(statement: str) -> tuple[float, set[str]]:
-    """CPU seconds, so that a busy machine does not count; and which of HEAVY were loaded."""
+MOST = 450  # modules: 315 cost 0.15 s of CPU time, which would be another number on each machine
+
+
+def load(statement: str) -> tuple[int, set[str]]:
+    """How many modules are loaded after it, and which of HEAVY."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(statement=statement, watched=HEAVY)],
         cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
-    seconds, *found = done.stdout.split()
-    return float(seconds), set(found)
+    count, *found = done.stdout.split()
+    return int(count), set(found)
 
 
 @pytest.mark.parametrize("module", ["dray", "store", "actors", "cluster", "actors.messages", "store.errors"])
@@ -43,10 +43,10 @@ def test_writing_a_handler_loads_neither_a_database_driver_nor_ray() -> None:
     assert found.isdisjoint({"ray", "psycopg2", "sqlalchemy", "alembic", "httpx"})
 
 
-def test_the_client_starts_no_ray_and_costs_less_than_half_a_second() -> None:
-    costs = [load("from dray import Client") for _ in range(3)]
-    assert costs[0][1] <= {"psycopg2", "sqlalchemy", "pydantic"}
-    assert min(seconds for seconds, _ in costs) < 0.5
+def test_the_client_starts_no_ray_and_loads_little() -> None:
+    count, heavy = load("from dray import Client")
+    assert heavy <= {"psycopg2", "sqlalchemy", "pydantic"}
+    assert count < MOST
 
 
 @pytest.mark.parametrize(

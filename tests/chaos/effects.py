@@ -32,6 +32,19 @@ def effect(config: EffectConfig, ctx: NodeContext) -> dict[str, Any]:
     return {"by": os.getpid()}
 
 
+class HoldConfig(NodeConfig):
+    """file: while it is not there, the node runs; beside it, `<file>.began`."""
+
+    file: str
+
+
+@handler("hold", config=HoldConfig)
+def hold(config: HoldConfig, ctx: NodeContext) -> None:
+    Path(f"{config.file}.began").touch()
+    while not Path(config.file).exists() and not ctx.cancelled():
+        time.sleep(0.01)
+
+
 @handler("crash")
 def crash(config: dict[str, Any], ctx: NodeContext) -> None:
     """Ends its runner's process."""

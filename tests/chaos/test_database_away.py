@@ -12,9 +12,13 @@ from store.connection import connect
 from store.embedded import EmbeddedPostgres
 from store.migrate import migrate
 from tests.chaos.drivers import driver
-from tests.chaos.test_failpoints import check_promises, submit
+from tests.chaos.test_failpoints import GRAPH, check_promises, submit
+from tests.pg import Sql
 
 pytestmark = pytest.mark.chaos
+
+# Of nodes that take half a second: 20 at once, so that there is work left when the first execution has completed.
+SLOW = {**GRAPH, "nodes": [GRAPH["nodes"][0], *({**each, "config": {"seconds": 0.5}} for each in GRAPH["nodes"][1:])]}
 
 
 @pytest.fixture
@@ -29,9 +33,15 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     found.stop(immediate=True)
 
 
+def end_leases(url: str) -> None:
+    engine = connect(url, pool_size=1)
+    Sql(engine)("UPDATE dray.driver SET lease_until = now() - interval '1 second'")
+    engine.dispose()
+
+
 def test_a_database_that_goes_away_and_comes_back_costs_nothing(own_server: EmbeddedPostgres, tmp_path: Path) -> None:
     with Client(own_server.url) as client:
-        ids = submit(client, count=200)
+        ids = submit(client, SLOW, 60)
         with driver(own_server.url, tmp_path, concurrency=20, claim_batch=10, lease_ttl=30, heartbeat=1) as running:
             running.wait_said("execution completed")
             own_server.stop(immediate=True)
@@ -57,7 +67,7 @@ def test_a_driver_waits_for_a_database_that_is_not_there_yet(own_server: Embedde
 
 def test_a_lease_that_runs_out_meanwhile_makes_a_new_incarnation(own_server: EmbeddedPostgres, tmp_path: Path) -> None:
     with Client(own_server.url) as client:
-        ids = submit(client, count=200)
+        ids = submit(client, SLOW, 60)
         with driver(own_server.url, tmp_path, concurrency=20, claim_batch=10, lease_ttl=2, heartbeat=0.5) as running:
             running.wait_said("execution completed")
             own_server.stop(immediate=True)
@@ -71,7 +81,7 @@ def test_a_driver_that_is_told_to_stop_while_the_database_is_away_stops(
     own_server: EmbeddedPostgres, tmp_path: Path
 ) -> None:
     with Client(own_server.url) as client:
-        ids = submit(client, count=200)
+        ids = submit(client, SLOW, 60)
         with driver(own_server.url, tmp_path, concurrency=20, drain_timeout=1, lease_ttl=30, heartbeat=1) as running:
             running.wait_said("execution completed")
             own_server.stop(immediate=True)
@@ -79,5 +89,6 @@ def test_a_driver_that_is_told_to_stop_while_the_database_is_away_stops(
             assert running.stop() == 0, running.said
             assert "cannot give back what is held" in running.said
         own_server.start()
+        end_leases(own_server.url)  # 30 s earlier than by itself
         with driver(own_server.url, tmp_path):
             check_promises(client, ids, tmp_path)

@@ -52,6 +52,9 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "wake_due": lambda it: it.store.wake_due(9),
     "cancel": lambda it: it.client.cancel(it.id),
     "signal": lambda it: it.client.signal(it.id, "go"),
+    "pause": lambda it: it.client.pause(it.id),
+    "resume": lambda it: it.client.resume(it.id),
+    "bulk": lambda it: [it.client.bulk(each) for each in ("cancel", "pause", "resume")],
     "controls": lambda it: it.store.controls(it.driver),
     **{f"settle as {each.value}": lambda it, to=each.value: it.settle(to) for each in ExecutionStatus},
     "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true)", id=it.driver),
@@ -77,7 +80,7 @@ def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending
 def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
-    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "give_back"}
+    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "pause", "resume", "give_back"}
     made |= {"limit_executions", "pass", "wake_executions", "place_marks", "news_of_driver"}
     assert writing == made | {"execution_moved"}  # a trigger, of what is queued
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from store.migrate import migrate, verify
 from tests.db.helpers import Running, transaction, until_blocked
 from tests.pg import Sql, at, run
 
-NEWEST = max(each.name[:4] for each in (Path(store.__file__).parent / "migrations/versions").glob("0*.py"))
+STEPS = [each.read_text() for each in (Path(store.__file__).parent / "migrations/versions").glob("0*.py")]
+# The one that no other follows: the order of the numbers is not that of the chain.
+(NEWEST,) = {re.findall(r'^revision = "(\d+)"', each, re.M)[0] for each in STEPS} - {
+    before for each in STEPS for before in re.findall(r'^down_revision = "(\d+)"', each, re.M)
+}
 SCHEMA = """
     SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = 'dray' ORDER BY 1, 2
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,8 +64,10 @@ def test_a_signal_that_came_early_counts(store: DriverStore, client: Client) -> 
         assert ended(client, execution).output["payload"] == 1
 
 
-def test_a_signal_comes_while_another_node_runs(store: DriverStore, client: Client) -> None:
-    apply(client, "w", [GO, node("long", "code", code="import time; time.sleep(4)", language="python")])
+def test_a_signal_comes_while_another_node_runs(store: DriverStore, client: Client, tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    script = f"until test -e {over}; do sleep 0.05; done"
+    apply(client, "w", [GO, node("long", "code", code=script, language="bash", timeout_seconds=200)])
     with driving(store):
         execution = client.submit("w")
         until(lambda: bool(client.attempts(execution)), 60)
@@ -73,6 +76,7 @@ def test_a_signal_comes_while_another_node_runs(store: DriverStore, client: Clie
             lambda: {"go": "completed"}.items() <= {a.node_key: a.kind for a in client.attempts(execution)}.items(), 60
         )
         assert client.get(execution).status == "running", "it did not wait for the other"
+        over.touch()
         ended(client, execution)
 
 
@@ -131,7 +135,7 @@ def test_a_person_decides(store: DriverStore, client: Client) -> None:
 
 
 def test_nobody_decides(store: DriverStore, client: Client) -> None:
-    late = node("ask", "human_approval", timeout_seconds=0.2, on_timeout="timeout")
+    late = node("ask", "human_approval", timeout_seconds=0.2)
     apply(client, "w", [late, SAY], edge("ask", "say", "timeout"))
     with driving(store):
         assert ended(client, client.submit("w", {"n": 5})).output["value"] == 5

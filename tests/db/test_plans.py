@@ -33,6 +33,7 @@ from tests.pg import Sql, a_database
 HISTORY = 120_000
 QUEUED = 40
 HELD = 500
+LABELLED = 20
 TABLES = ("execution", "execution_input", "checkpoint")
 FILL = """
     INSERT INTO dray.execution
@@ -71,6 +72,11 @@ class Big:
         sql(ADD, status="waiting", owner=None, wake_at="2020-01-01", count=QUEUED)
         sql("UPDATE dray.execution SET control = 'cancel' WHERE owner = %(id)s::uuid", id=self.driver)
         sql("INSERT INTO dray.execution_input SELECT id, '{}' FROM dray.execution")
+        sql(
+            'UPDATE dray.execution_input SET labels = \'{"customer": "17", "kind": "a"}\' WHERE execution_id = ANY'
+            " (ARRAY(SELECT id FROM dray.execution WHERE status = 'failed' ORDER BY id LIMIT %(count)s))",
+            count=LABELLED,
+        )
         sql(
             "INSERT INTO dray.checkpoint (execution_id, at, attempt, kind, node_key, outcome)"
             " SELECT id, now(), 1, 'c', 'a', '1' FROM dray.execution WHERE status <> 'queued'"
@@ -155,6 +161,16 @@ def test_controls_read_the_marked_rows_of_the_driver(big: Big) -> None:
     assert big.read(QUERIES["controls_of_driver"], driver=big.late) == (0, 0)
 
 
+def test_news_of_a_driver_reads_what_is_marked(big: Big) -> None:
+    statement = QUERIES["news_of_driver"]
+    assert big.read(statement, driver=big.driver, again=False) == (0, HELD)  # those with a control, in the same index
+    assert big.read(statement, driver=big.late, again=False) == (0, 0)
+
+
+def test_no_marks_read_nothing(big: Big) -> None:
+    assert big.read(QUERIES["place_marks"], limit=1000) == (0, 0)
+
+
 def test_claimed_unheard_reads_what_the_driver_holds(big: Big) -> None:
     """Rare enough that the inputs may be found in any way."""
     assert big.read(QUERIES["claimed_unheard"], driver=big.driver, held=[], limit=HELD)[1] <= HELD + 2
@@ -187,9 +203,33 @@ def test_the_client_reads_what_it_shows(big: Big) -> None:
     assert big.read(QUERIES["list_attempts"], id=execution)[0] == 0
     assert big.read(QUERIES["load_checkpoints"], ids=[execution])[0] == 0
     if not big.kept:  # for people: a plan of each time's own is good enough
-        given = dict.fromkeys(("workflow", "status", "labels", "before"))
+        given = dict.fromkeys(("workflow", "statuses", "labels", "before", "queue", "since", "until"))
         scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)
         assert (scans, rows <= 60) == (0, True), rows
+
+
+def test_a_list_reads_what_has_the_labels(big: Big) -> None:
+    """The oldest ones, so that whoever goes through all from the newest reads all."""
+    if big.kept:
+        pytest.skip("for people: a plan of each time's own is good enough")
+    given = dict.fromkeys(("workflow", "statuses", "before", "queue", "since", "until"))
+    scans, rows = big.read(QUERIES["list_executions"], limit=50, labels='{"customer": "17"}', **given)
+    assert (scans, rows <= 2 * LABELLED) == (0, True), rows
+
+
+def test_a_list_of_a_time_reads_that_time(big: Big) -> None:
+    if big.kept:
+        pytest.skip("for people: a plan of each time's own is good enough")
+    given = dict.fromkeys(("workflow", "statuses", "before", "queue", "labels", "since"))
+    scans, rows = big.read(QUERIES["list_executions"], limit=50, until="2020-01-01", **given)
+    assert (scans, rows <= 10) == (0, True), rows  # a few by the planner, to know the range of ids
+
+
+def test_bulk_reads_what_has_the_labels(big: Big) -> None:
+    given = {"action": "retry", "filter": '{"labels": {"customer": "17"}}'}
+    assert big.read(QUERIES["bulk"], most=500, behind=None, **given)[0] == 0
+    scans, rows = big.read(QUERIES["bulk_count"], **given)
+    assert (scans, rows <= 3 * LABELLED) == (0, True), rows
 
 
 def filtered(plan: dict[str, Any]) -> int:

@@ -57,10 +57,12 @@ def test_results_of_all_kinds_come_back(pool: LivePool) -> None:
 
 
 def test_ten_thousand_nodes_through_two_runners(pool: LivePool) -> None:
+    pool.until_ready(2)
     results = pool.run("ray.echo", '{"n": "{{ input }}"}', 10_000, input="[1]")
     assert {each.output for each in results} == {'{"n":[1]}'}
     shares = Counter(pool.by[each.id] for each in results)
-    assert min(shares.values()) > 1_000, "both did their share"
+    assert len(shares) == 2
+    assert min(shares.values()) >= 64, "at least the first that each was given; more is a matter of their speed"
 
 
 def test_results_larger_than_ray_sends_inline(pool: LivePool) -> None:

@@ -30,6 +30,7 @@ async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
     scope["secrets"] = handler_env.NamedInExpressions()
     rendered = compile_config(prepared.config, spec.config_model).render(scope)
     ctx = NodeContext("e1", "n", 1, time.monotonic() + given.get("seconds", 60), scope, given.get("inputs", {}))
+    ctx.news, ctx.state = given.get("news"), given.get("state")
     if "cancel" in given:
         ctx.cancel.set()
     result = spec.function(spec.parse(rendered), ctx)

@@ -98,7 +98,7 @@ def test_cancel_kills_the_script(start: Run, tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    asyncio.run(asyncio.wait_for(cancelled(), 10))
+    asyncio.run(asyncio.wait_for(cancelled(), 60))
 
 
 def test_output_is_cut(run: Run) -> None:

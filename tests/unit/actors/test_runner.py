@@ -174,7 +174,7 @@ def test_a_handler_that_blocks_leaves_the_other_threads_to_others(make_harness: 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_never_more_at_once_than_the_runner_allows(make_harness: Callable[..., Harness], is_async: bool) -> None:
     harness = make_harness(concurrency=3)
-    most = _register_counted("counted", is_async)
+    most = _register_counted("counted", is_async, 3)
     harness.wait(harness.start("counted", count=30))
     assert max(most) == 3
 
@@ -182,7 +182,7 @@ def test_never_more_at_once_than_the_runner_allows(make_harness: Callable[..., H
 @pytest.mark.parametrize("is_async", [False, True])
 def test_never_more_of_a_type_than_its_handler_allows(make_harness: Callable[..., Harness], is_async: bool) -> None:
     harness = make_harness(concurrency=8)
-    most = _register_counted("counted", is_async, concurrency=2)
+    most = _register_counted("counted", is_async, 2, concurrency=2)
     handler("quick")(lambda config, ctx: 1)
     limited = harness.start("counted", count=10)
     harness.wait(harness.start("quick", count=20))  # those that wait at the gate hold no thread
@@ -190,15 +190,21 @@ def test_never_more_of_a_type_than_its_handler_allows(make_harness: Callable[...
     assert max(most) == 2
 
 
-def _register_counted(node_type: str, is_async: bool, concurrency: int | None = None) -> list[int]:
-    """A type whose runs last until two run, or a moment; the list: how many ran, each time that one began."""
+def _register_counted(node_type: str, is_async: bool, least: int, concurrency: int | None = None) -> list[int]:
+    """A type whose runs last until so many have run at once, and a moment, for one too many to show itself.
+
+    The list: how many ran, each time that one began.
+    """
     running: set[object] = set()
+    met = threading.Event()
     most: list[int] = []
 
     def begin() -> object:
         token = object()
         running.add(token)
         most.append(len(running))
+        if len(running) >= least:
+            met.set()
         return token
 
     if is_async:
@@ -206,6 +212,8 @@ def _register_counted(node_type: str, is_async: bool, concurrency: int | None = 
         @handler(node_type, concurrency=concurrency)
         async def counted_async(config: dict[str, Any], ctx: NodeContext) -> None:
             token = begin()
+            while not met.is_set() and not ctx.cancelled():
+                await asyncio.sleep(0.001)
             await asyncio.sleep(0.01)
             running.discard(token)
 
@@ -214,6 +222,7 @@ def _register_counted(node_type: str, is_async: bool, concurrency: int | None = 
         @handler(node_type, concurrency=concurrency)
         def counted(config: dict[str, Any], ctx: NodeContext) -> None:
             token = begin()
+            met.wait(PATIENCE)
             ctx.cancel.wait(0.01)
             running.discard(token)
 

@@ -21,9 +21,16 @@ SOON = 0.05
 
 
 @pytest.fixture(autouse=True)
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner_module, "GRACE", 0.2)
+def _long_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops when told is in time, however slow the machine is."""
+    monkeypatch.setattr(runner_module, "GRACE", PATIENCE)
     monkeypatch.setattr(runner_module, "TICK", 0.01)
+
+
+@pytest.fixture
+def short_grace(monkeypatch: pytest.MonkeyPatch, _long_grace: None) -> None:
+    """For handlers that never stop."""
+    monkeypatch.setattr(runner_module, "GRACE", 0.2)
 
 
 @pytest.fixture
@@ -34,6 +41,7 @@ def release() -> Iterator[threading.Event]:
     event.set()
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_plain_handler_that_never_returns_is_answered_for(harness: Harness, release: threading.Event) -> None:
     handler("hangs")(lambda config, ctx: release.wait(PATIENCE))
     handler("quick")(lambda config, ctx: 1)
@@ -50,6 +58,7 @@ def test_a_plain_handler_that_never_returns_is_answered_for(harness: Harness, re
     assert harness.retiring is not None, "the runner still asks to be retired"
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_what_it_answers_later_is_dropped(harness: Harness, release: threading.Event) -> None:
     ended = threading.Event()
 
@@ -94,12 +103,16 @@ def test_an_answer_within_the_grace_counts(harness: Harness) -> None:
     assert harness.retiring is None
 
 
-def test_the_time_in_line_does_not_count(make_harness: Any) -> None:
-    harness = make_harness(concurrency=1)
-    handler("slowly")(lambda config, ctx: ctx.cancel.wait(0.05))
-    assert [each.failure for each in harness.wait(harness.start("slowly", count=8, timeout=PATIENCE / 50))] == [
-        None
-    ] * 8
+def test_the_time_in_line_does_not_count(make_harness: Any, release: threading.Event) -> None:
+    harness, started = make_harness(concurrency=1), []
+    handler("holds")(lambda config, ctx: release.wait(PATIENCE))
+    handler("quick")(lambda config, ctx: started.append(ctx.cancel.is_set()))
+    held = harness.start("holds")
+    waiting = harness.start("quick", timeout=SOON)
+    assert not release.wait(4 * SOON), "it waits in line for longer than it may run"
+    release.set()
+    assert [each.failure for each in harness.wait(held + waiting)] == [None, None]
+    assert started == [False], "its time began with it"
 
 
 # Async
@@ -115,6 +128,7 @@ def test_an_async_handler_is_cancelled_at_its_deadline(harness: Harness) -> None
     assert harness.retiring is None
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_an_async_handler_that_swallows_its_cancellation_is_answered_for(
     harness: Harness, release: threading.Event
 ) -> None:
@@ -133,6 +147,7 @@ def test_an_async_handler_that_swallows_its_cancellation_is_answered_for(
     assert harness.output("next") == "same loop", "the loop itself is alive"
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_a_handler_that_blocks_the_loop_is_the_only_one_to_blame(harness: Harness, release: threading.Event) -> None:
     begun = threading.Event()
 
@@ -156,6 +171,7 @@ def test_a_handler_that_blocks_the_loop_is_the_only_one_to_blame(harness: Harnes
     assert harness.retiring is not None and "(blocks) blocks the event loop" in harness.retiring
 
 
+@pytest.mark.usefixtures("short_grace")
 def test_who_is_late_because_of_another_is_not_to_blame(harness: Harness, release: threading.Event) -> None:
     begun = threading.Event()
 
@@ -165,7 +181,7 @@ def test_who_is_late_because_of_another_is_not_to_blame(harness: Harness, releas
         await asyncio.sleep(PATIENCE)
 
     handler("blocks")(_blocks(release))
-    late = harness.start("yields", timeout=0.2)
+    late = harness.start("yields", timeout=2.0)  # time enough for the other one to begin
     assert begun.wait(PATIENCE)
     blocking = harness.start("blocks", timeout=PATIENCE)
     failure = harness.wait(late)[0].failure

@@ -119,6 +119,11 @@ class TestSignals:
         assert len(done(run, 0, ASK)) == 1
         assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
 
+    def test_what_waited_and_was_answered_waits_no_more(self) -> None:
+        done_already = StoredOutcome("e1", "ask", 2, "c", None, '"yes"', None)
+        _, commands = started(begin=Begin([asked(), done_already], [GO]))
+        assert commands == [Dispatch(1, 1)], "the signal is for whoever asks next"
+
     def test_a_time_out_is_news_too(self) -> None:
         run, commands = started(begin=Begin([asked(wait=-1.0)]))
         assert commands == [Dispatch(0, 2)]

@@ -242,6 +242,15 @@ class TestForeach:
         error = {"type": "Boom", "message": "no", "node": "work"}
         assert whole.output("L") == {"count": 3, "results": [7, None, 7], "errors": [{"index": 1, "error": error}]}
 
+    def test_what_it_gathers_has_a_limit(self) -> None:
+        def handler(task: NodeTask) -> Any:
+            return items(*range(90)) if task.node_key == "L[]" else "x" * 1_000 if "/" in task.node_key else None
+
+        run = with_crashes(plain("each", max_parallel=2), handler, Policy(max_output_bytes=1_000))
+        assert run.settled is not None
+        assert "its items gave more than 16000 bytes" in (run.settled.error or "")
+        assert len(run.keys) < 25, "it does not wait for the others"
+
     def test_a_node_of_the_body_is_afterwards_the_list_of_its_outputs(self) -> None:
         body = [{**node("work"), "needs": {"nodes": ["L"]}}, node("last")]
         edges = [("L work", None, "body"), "work last", ("last L", None, "back")]

@@ -24,6 +24,7 @@ WRITES = re.compile(
 UNSAID = {
     ("dray.submit_many", ExecutionStatus.QUEUED),
     ("dray.start_children", ExecutionStatus.QUEUED),
+    ("dray.begin_again", ExecutionStatus.QUEUED),
     *(("dray.commit_if_fenced", each) for each in FINAL),
 }
 
