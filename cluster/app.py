@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from cluster import failpoints, logs
 from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
 from cluster.schedules import Bounds
+from cluster.sd_notify import Notifier
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
@@ -56,6 +56,7 @@ def run_worker(
     """
     assert settings.database_url is not None, "the command line asks for one"
     failpoints.configure(settings.failpoints)
+    systemd = Notifier.from_environment()
     load_handlers(settings.handlers)
     engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
 
@@ -64,6 +65,7 @@ def run_worker(
 
         def say(reason: str) -> None:
             log.warning("waiting for the database", reason=reason)
+            systemd.alive("waiting for the database")
 
         return not stop.is_set() and wait_until_up(engine, say, stop=stop)
 
@@ -79,9 +81,14 @@ def run_worker(
                 settings.concurrency, runners,
             )  # fmt: skip
             driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info)
-            with _drained_by(stop, driver):
+
+            def started(info: WorkerInfo = info) -> None:
+                systemd.ready(f"runs with {info.runners} runners on {info.executor}")
+                on_ready(info)
+
+            with _drained_by(stop, driver, systemd):
                 try:
-                    driver.run(partial(on_ready, info))
+                    driver.run(started, systemd.alive)
                 except (LeaseLost, Unavailable) as error:
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
@@ -120,13 +127,14 @@ def _listener(settings: Settings) -> Listener | None:
 
 
 @contextmanager
-def _drained_by(stop: threading.Event, driver: Driver) -> Iterator[None]:
+def _drained_by(stop: threading.Event, driver: Driver, systemd: Notifier) -> Iterator[None]:
     """The driver drains when `stop` is set."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set():
             if stop.wait(0.2):
+                systemd.stopping()
                 driver.drain()
                 return
 

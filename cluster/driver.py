@@ -134,8 +134,8 @@ class Driver:
         """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
         self._inbox.put(Drain())
 
-    def run(self, on_started: Callable[[], None] = lambda: None) -> None:
-        """Drive until drained. on_started: called once the lease is there and the threads run.
+    def run(self, on_started: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> None:
+        """Drive until drained. on_started: called once the lease is there and the threads run. on_turn: after each.
 
         Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good.
         """
@@ -167,6 +167,7 @@ class Driver:
             on_started()
             while not self._drained():
                 self._turn()
+                on_turn()
             failpoints.hit("before_release")
             self._claimer.stop()
             self._claimer.join()  # what it claims after the release would be nobody's
