@@ -7,11 +7,15 @@ ulimit -n "${RAY_START_ULIMIT_OPEN_FILES:-65536}" 2> /dev/null || true
 
 stopping=
 driver=
-on_term() {
-    stopping=1
-    [ -z "$driver" ] || kill -TERM "$driver" 2> /dev/null
+told=
+# Once: a second SIGTERM would tell the driver to hurry.
+stop_driver() {
+    if [ -n "$driver" ] && [ -z "$told" ]; then
+        told=1
+        kill -TERM "$driver" 2> /dev/null
+    fi
 }
-trap on_term TERM INT
+trap 'stopping=1; stop_driver' TERM INT
 
 # Ray's own processes, and so whatever runs on this node, are not given the database.
 env -u DRAY_DATABASE_URL -u DRAY_DIRECT_URL bash -c "exec $KUBERAY_GEN_RAY_START_CMD" &
@@ -30,13 +34,16 @@ code=1
 if [ -z "$stopping" ] && kill -0 "$ray" 2> /dev/null; then
     dray worker &
     driver=$!
-    [ -z "$stopping" ] || kill -TERM "$driver" 2> /dev/null
+    [ -z "$stopping" ] || stop_driver
     wait -n "$ray" "$driver"
-    [ -n "$stopping" ] || echo "driver.sh: the Ray node or the driver ended by itself: this pod ends too" >&2
-    kill -TERM "$driver" 2> /dev/null
+    if [ -z "$stopping" ]; then
+        echo "driver.sh: the Ray node or the driver ended by itself: this pod ends too" >&2
+        stop_driver
+    fi
     while kill -0 "$driver" 2> /dev/null; do wait "$driver"; done
     wait "$driver"
-    [ -z "$stopping" ] || code=$?
+    ended=$?
+    [ -z "$stopping" ] || code=$ended
 elif [ -n "$stopping" ]; then
     code=0
 fi
