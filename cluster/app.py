@@ -18,6 +18,8 @@ from actors.registry import load_handlers
 from cluster import failpoints, logs
 from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
+from cluster.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
+from cluster.observer import Observer
 from cluster.schedules import Bounds
 from cluster.sd_notify import Notifier
 from cluster.settings import Settings
@@ -28,8 +30,8 @@ from store.listener import Listener
 from store.migrate import verify
 from store.url import DatabaseURL
 
-# Claim, commit, lease, housekeeping, schedules, clerk: one connection each, so that none waits for another.
-CONNECTIONS = 6
+# Claim, commit, lease, housekeeping, schedules, clerk, monitoring: one connection each, so that none waits for another.
+CONNECTIONS = 7
 
 log = logs.get("worker")
 
@@ -46,12 +48,16 @@ class WorkerInfo(NamedTuple):
 
 
 def run_worker(
-    settings: Settings, *, stop: threading.Event, on_ready: Callable[[WorkerInfo], None] = lambda _: None
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    on_ready: Callable[[WorkerInfo], None] = lambda _: None,
+    bounded: Bounded = FOR_EVER,
 ) -> None:
     """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
 
     A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once
-    its lease is there.
+    its lease is there. bounded: when it is to end by itself.
     Raises StoreError, RegistryError and ClusterError with one line for a user.
     """
     assert settings.database_url is not None, "the command line asks for one"
@@ -59,6 +65,7 @@ def run_worker(
     systemd = Notifier.from_environment()
     load_handlers(settings.handlers)
     engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
+    observer, watching = Observer(), DriverStore(engine)
 
     def is_up() -> bool:
         """Wait for the database; False when told to stop."""
@@ -71,6 +78,8 @@ def run_worker(
 
     with ExitStack() as stack:
         stack.callback(engine.dispose)
+        stack.enter_context(monitored(settings, observer, watching))
+        stack.enter_context(ended_in_time(bounded, settings, observer, watching, stop))
         if not is_up():
             return
         verify(engine)
@@ -80,7 +89,7 @@ def run_worker(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
                 settings.concurrency, runners,
             )  # fmt: skip
-            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info)
+            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info, observer)
 
             def started(info: WorkerInfo = info) -> None:
                 systemd.ready(f"runs with {info.runners} runners on {info.executor}")
@@ -90,13 +99,16 @@ def run_worker(
                 try:
                     driver.run(started, systemd.alive)
                 except (LeaseLost, Unavailable) as error:
+                    observer.waits()
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
                 else:
                     return
 
 
-def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo) -> Driver:
+def _driver(
+    settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo, observer: Observer
+) -> Driver:
     shape = Shape(num_cpus=settings.runner_cpus)
     options = DriverOptions(
         queues=settings.queues,
@@ -117,7 +129,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
 
     about = {"version": info.version, "executor": info.executor, "concurrency": info.concurrency}
     about |= {"pid": os.getpid(), "host": socket.gethostname(), "queues": list(settings.queues)}
-    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about)
+    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about, observer)
 
 
 def _listener(settings: Settings) -> Listener | None:
