@@ -17,6 +17,7 @@ commands.py      the events and commands of one execution
 execution.py     one claimed execution: handle(event) -> commands; pure
 driver.py        the thread that decides, its inbox, and the order of a turn
 claimer.py       takes executions while there is room
+large.py         which large outcomes it needs to go on with one
 committer.py     the group commit
 lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from cluster import failpoints, logs
@@ -20,6 +21,7 @@ from cluster.committer import LeaseGone
 from cluster.errors import GraphInvalid, Problem
 from cluster.graph import load
 from cluster.graph_types import Graph
+from cluster.large import UNREAD, wanted
 from cluster.news import by_execution
 from cluster.patience import Stopped, patiently
 from store.driver_store import DriverStore
@@ -28,6 +30,7 @@ from store.listener import Listener
 from store.records import ChildEnd, Claimed, Signal, StoredOutcome
 
 FIRST_PAUSE = 0.02
+LARGE_BATCH = 16  # large outcomes that are loaded at once
 MAX_GRAPHS = 500  # compiled workflow versions that are kept
 
 log = logs.get("claimer")
@@ -178,9 +181,22 @@ class Claimer(threading.Thread):
         if again:
             for outcome in patiently("load", lambda: self._store.load_checkpoints(again), self._ended):
                 stored[outcome.execution_id].append(outcome)
+            for each in claimed:
+                if any(outcome.large for outcome in stored.get(each.id, ())):
+                    stored[each.id] = self._load_large(graphs[each.workflow_id], stored[each.id])
         found = [Found(each, graphs[each.workflow_id], stored.get(each.id, ())) for each in claimed]
         waited = [key for key, outcomes in stored.items() if any(each.kind == "g" for each in outcomes)]
         return self._with_news(found, waited) if waited else found
+
+    def _load_large(self, graph: Graph | GraphInvalid, stored: list[StoredOutcome]) -> list[StoredOutcome]:
+        """The same with the large outcomes that something still reads, a few at a time."""
+        missing = [] if isinstance(graph, GraphInvalid) else wanted(graph, stored)
+        loaded: dict[tuple[str, int], StoredOutcome] = {}
+        for start in range(0, len(missing), LARGE_BATCH):
+            load_some = partial(self._store.load_outcomes, missing[start : start + LARGE_BATCH])
+            loaded |= {(each.node_key, each.attempt): each for each in patiently("load", load_some, self._ended)}
+        unread = [each._replace(outcome=UNREAD) if each.large else each for each in stored]
+        return [loaded.get((each.node_key, each.attempt), each) for each in unread]
 
     def _with_news(self, found: list[Found], waited: list[str]) -> list[Found]:
         news = by_execution(*patiently("load", lambda: self._store.news_of(waited), self._ended))

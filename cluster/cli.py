@@ -83,6 +83,27 @@ def worker(
 
 
 @app.command()
+def single(
+    executor: Executor = None,
+    concurrency: Concurrency = None,
+    queues: Queues = None,
+    handlers: Handlers = None,
+) -> None:
+    """A driver and a Ray of its own, sized by the memory and CPUs that this container may use, until SIGTERM."""
+    from cluster import single as sizing
+    from cluster.dev import stopped_by_signals
+
+    given = {"executor": executor, "concurrency": concurrency, "queues": queues, "handlers": handlers}
+    given["ray_address"] = "local"
+    sized = sizing.here(given)
+    settings = with_database(settings_for(**{**given, **sized.values}))
+    for line in sized.told:
+        logs.get("single").info(line)
+    with stopped_by_signals() as stop:
+        _drive(settings, stop)
+
+
+@app.command()
 def dev(
     executor: Executor = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where Postgres keeps its data. [default: ~/.dray]")] = None,

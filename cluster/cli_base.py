@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from cluster.errors import ClusterError, PackageShadowed, RayUnavailable
 if TYPE_CHECKING:
     from cluster.settings import Settings
     from store.client import Client
+
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Exit(IntEnum):
@@ -113,6 +117,13 @@ def json_value(text: str, what: str) -> Any:
         return parse_json(text, what)
     except ValueError as error:
         raise Stop(str(error)) from None
+
+
+def age_of(text: str, option: str) -> timedelta:
+    number, unit = text[:-1], text[-1:]
+    if unit not in UNITS or not number.isdecimal() or len(number) > 6:
+        raise Stop(f"{option} {text!r}: write a number and one of {', '.join(UNITS)}, e.g. 30m")
+    return timedelta(**{UNITS[unit]: int(number)})
 
 
 def labels_of(pairs: Sequence[str]) -> dict[str, str] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli_base import Exit, Stop, json_value, labels_of, open_client, put, put_json
+from cluster.cli_base import Exit, Stop, age_of, json_value, labels_of, open_client, put, put_json
 from cluster.cli_executions import AsJson, Id, Labels, Statuses, check_statuses, put_end
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended; print its output.")]
 ENDS = ("completed", "failed", "cancelled")
 ACTIONS = ("cancel", "pause", "resume", "retry")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def pause(execution: Id, as_json: AsJson = False) -> None:
@@ -76,7 +75,7 @@ def bulk(
         "status": status or None,
         "labels": labels_of(label or ()),
         "queue": queue,
-        "before": None if older_than is None else datetime.now(timezone.utc) - _age(older_than),
+        "before": None if older_than is None else datetime.now(timezone.utc) - age_of(older_than, "--older-than"),
     }
     with open_client() as client:
         found = client.bulk(action, **taken, dry_run=True)
@@ -99,7 +98,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete executions that ended long ago, with all that is kept of them. Counts first, and asks."""
-    age = _age(older_than)
+    age = age_of(older_than, "--older-than")
     if wrong := [each for each in status or () if each not in ENDS]:
         raise Stop(f"--status {wrong[0]!r}: only what has ended is deleted, give one of {', '.join(ENDS)}")
     with open_client() as client:
@@ -124,13 +123,6 @@ def _confirm(question: str, yes: bool) -> None:
 
 def _count(number: int) -> str:
     return f"{number} execution{'' if number == 1 else 's'}"
-
-
-def _age(text: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isdecimal() or len(number) > 6:
-        raise Stop(f"--older-than {text!r}: write a number and one of {', '.join(UNITS)}, e.g. 30m")
-    return timedelta(**{UNITS[unit]: int(number)})
 
 
 def _tell(execution: str, status: str, good: tuple[str, ...], verb: str, as_json: bool) -> None:

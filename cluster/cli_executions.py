@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli_base import Exit, Stop, json_value, labels_of, open_client, put, put_json, put_table, shown
+from cluster.cli_base import Exit, Stop, age_of, json_value, labels_of, open_client, put, put_json, put_table, shown
 
 if TYPE_CHECKING:
     from store.client import Execution
@@ -33,6 +33,9 @@ def submit(
     queue: Annotated[str, typer.Option(help="Which drivers run it.")] = "default",
     run_at: Annotated[datetime | None, typer.Option(help="Not before, e.g. 2030-01-31T08:00:00; local time.")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key again makes no second execution.")] = None,
+    idempotency_window: Annotated[
+        str, typer.Option(metavar="AGE", help="After that the key makes a new one, e.g. 30m, 7d; never: never.")
+    ] = "24h",
     label: Labels = None,
     tenant: Annotated[str | None, typer.Option(help="Whose turn it is. [default: as the workflow says]")] = None,
     concurrency_key: Annotated[
@@ -49,6 +52,7 @@ def submit(
         raise Stop(
             f"--priority {priority!r} is none of low, normal, high, critical, and no number of up to four digits"
         )
+    window = None if idempotency_window == "never" else age_of(idempotency_window, "--idempotency-window")
     value = json_value(given, "--input")
     labels = labels_of(label or ())
     with open_client() as client:
@@ -59,6 +63,7 @@ def submit(
             queue=queue,
             run_at=run_at.astimezone() if run_at else None,
             idempotency_key=idempotency_key,
+            idempotency_window=window,
             labels=labels,
             tenant=tenant,
             concurrency_key=concurrency_key,

@@ -24,7 +24,8 @@ TURN = 1.0  # seconds between two turns when no timer is due earlier; how long a
 SHORTEST_TURN = 0.05
 WAKE_LIMIT = 1_000
 PRUNE_LIMIT = 500  # executions that are deleted in one go
-PRUNE_PAUSE = 60.0  # seconds until the next look, when nothing more was old enough
+PRUNE_SHARE = 10  # a tenth of this thread's time at most
+PRUNE_PAUSE = 300.0  # seconds until the next round, when all that is old has been looked at
 
 log = logs.get("housekeeper")
 
@@ -59,6 +60,8 @@ class Housekeeper(threading.Thread):
         self._woken = woken
         self._keep = keep
         self._next_prune = time.monotonic()
+        self._pruned: str | None = None  # how far this round has come
+        self._deleted = 0
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -73,8 +76,8 @@ class Housekeeper(threading.Thread):
                 pause = patiently("timers and controls", self._turn, self._ended)
                 if time.monotonic() >= next_reap:
                     self._reap()
-                    self._prune()
                     next_reap = time.monotonic() + self._reap_every
+                self._prune()
             except Stopped:
                 return
             except StoreError as error:
@@ -109,11 +112,16 @@ class Housekeeper(threading.Thread):
                 self._woken()
 
     def _prune(self) -> None:
-        """One batch in each turn of reaping: a long history is deleted slowly, beside the work."""
-        if self._keep is None or time.monotonic() < self._next_prune:
+        """One batch: a long history is deleted slowly, beside the work."""
+        began = time.monotonic()
+        if self._keep is None or began < self._next_prune:
             return
-        deleted = self._store.prune(self._keep, PRUNE_LIMIT)
-        if deleted:
-            log.info("deleted executions that ended long ago", executions=deleted)
-        if deleted < PRUNE_LIMIT:
-            self._next_prune = time.monotonic() + PRUNE_PAUSE
+        self._next_prune = began + PRUNE_PAUSE  # also where it fails
+        deleted, self._pruned = self._store.prune(self._keep, PRUNE_LIMIT, self._pruned)
+        self._deleted += deleted
+        if self._pruned is not None:
+            now = time.monotonic()
+            self._next_prune = now + PRUNE_SHARE * (now - began)
+        elif self._deleted:
+            log.info("deleted executions that ended long ago", executions=self._deleted)
+            self._deleted = 0

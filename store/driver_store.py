@@ -107,8 +107,18 @@ class DriverStore(ScheduleStore):
         return found
 
     def load_checkpoints(self, ids: Sequence[str]) -> list[StoredOutcome]:
-        """All that is recorded of these executions, per node in the order of the attempts."""
+        """All that is recorded of these executions, per node in the order of the attempts; large outcomes left out."""
         return [StoredOutcome(*row) for row in self._ask("load_checkpoints", {"ids": list(ids)})]
+
+    def load_outcomes(self, wanted: Sequence[StoredOutcome]) -> list[StoredOutcome]:
+        """These, with the outcomes that load_checkpoints left out."""
+        given = {
+            "ids": [each.execution_id for each in wanted],
+            "keys": texts([each.node_key for each in wanted]),
+            "attempts": [each.attempt for each in wanted],
+        }
+        rows = self._ask("load_outcomes", given)
+        return [each._replace(outcome=text, large=False) for each, (text,) in zip(wanted, rows, strict=True)]
 
     def load_workflows(self, ids: Sequence[int]) -> list[StoredWorkflow]:
         return [StoredWorkflow(*row) for row in self._ask("load_workflows", {"ids": list(ids)})]
@@ -168,10 +178,11 @@ class DriverStore(ScheduleStore):
         """(execution id, what is asked of it) of what this incarnation holds."""
         return [(row[0], row[1]) for row in self._ask("controls_of_driver", {"driver": incarnation})]
 
-    def prune(self, age: float, most: int) -> int:
-        """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many."""
-        ((deleted, _),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": None})
-        return int(deleted)
+    def prune(self, age: float, most: int, behind: str | None) -> tuple[int, str | None]:
+        """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many, and behind which one
+        to go on; None = that was all."""
+        ((deleted, last),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": behind})
+        return deleted, last
 
     def reap(self) -> list[Reaped]:
         """Requeue what incarnations without a lease hold, and end them."""

@@ -70,7 +70,10 @@ class Claimed(NamedTuple):
 
 
 class StoredOutcome(NamedTuple):
-    """A checkpoint as it was recorded. wait: seconds until its wake_at, negative when that has passed."""
+    """A checkpoint as it was recorded. wait: seconds until its wake_at, negative when that has passed.
+
+    large: its outcome was left out.
+    """
 
     execution_id: str
     node_key: str
@@ -79,6 +82,7 @@ class StoredOutcome(NamedTuple):
     branch: str | None
     outcome: str | None
     wait: float | None
+    large: bool = False
 
 
 class Outcome(NamedTuple):

@@ -167,7 +167,7 @@ idempotency = Table(
     _must("execution_id", Id),
     _must("created_at", Time, "now()"),
 )
-Index("idempotency_created_idx", idempotency.c.created_at)
+Index("idempotency_execution_idx", idempotency.c.execution_id)
 
 checkpoint = Table(
     "checkpoint",

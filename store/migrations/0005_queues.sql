@@ -172,6 +172,23 @@ BEGIN
     RETURN dray.priority(name);
 END $$;
 
+-- The execution that was submitted with this key within `keep` before now (NULL: ever), else NULL, and the key is new_id's. Of two at once
+-- one waits until the other has committed or rolled back. A key that is in use is only read, so that many may submit it again and again.
+CREATE FUNCTION dray.take_idempotency_key(workflow text, key text, new_id uuid, keep interval) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+DECLARE earlier uuid;
+BEGIN
+    SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = $1 AND k.key = $2 AND (k.created_at <= now() - keep) IS NOT TRUE;
+    IF earlier IS NULL THEN
+        -- The update looks again at the row for which it waited.
+        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES ($1, $2, $3)
+        ON CONFLICT ON CONSTRAINT idempotency_pkey DO UPDATE SET execution_id = $3, created_at = now() WHERE k.created_at <= now() - keep;
+        IF NOT FOUND THEN
+            SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = $1 AND k.key = $2;
+        END IF;
+    END IF;
+    RETURN earlier;
+END $$;
+
 -- The same with the priority's name, or a number as text. Without a default for it, so that a call without a priority means one function.
 CREATE FUNCTION dray.submit(workflow text, input jsonb, priority text, queue text DEFAULT 'default', run_at timestamptz DEFAULT NULL,
     idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL, tenant text DEFAULT NULL, concurrency_key text DEFAULT NULL,
@@ -205,13 +222,8 @@ BEGIN
         RAISE EXCEPTION 'run_at is %', submit.run_at USING ERRCODE = 'datetime_field_overflow', HINT = 'give a time, or NULL for now';
     END IF;
     IF idempotency_key IS NOT NULL THEN
-        -- The insert waits for a concurrent one with the same key to commit or roll back, so exactly one of them goes on. So does the update of
-        -- a key whose window is over: it looks again at the row for which it waited.
-        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES (submit.workflow, idempotency_key, new_id)
-        ON CONFLICT ON CONSTRAINT idempotency_pkey DO UPDATE SET execution_id = new_id, created_at = now()
-            WHERE k.created_at <= now() - idempotency_window;
-        IF NOT FOUND THEN
-            SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = submit.workflow AND k.key = idempotency_key;
+        earlier := dray.take_idempotency_key(submit.workflow, idempotency_key, new_id, idempotency_window);
+        IF earlier IS NOT NULL THEN
             RETURN earlier;
         END IF;
     END IF;

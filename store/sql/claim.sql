@@ -11,10 +11,17 @@ FROM dray.execution e LEFT JOIN dray.execution_input i ON i.execution_id = e.id
 WHERE e.owner = %(driver)s::uuid AND e.id <> ALL (%(held)s::uuid[]) ORDER BY e.id LIMIT %(limit)s;
 
 -- name: load_checkpoints
--- Everything recorded of these executions, in the order in which it was recorded for each node.
-SELECT execution_id::text, node_key, attempt, kind::text, branch, outcome::text,
-    extract(epoch FROM wake_at - clock_timestamp())::float8 AS wait
+-- Everything recorded of these executions, in the order in which it was recorded for each node. But no outcome that takes more than 32 KiB where
+-- it is stored, compressed: its size is known without reading it. Some 256 KiB of usual JSON take so much.
+SELECT execution_id::text, node_key, attempt, kind::text, branch,
+    CASE WHEN pg_column_size(outcome) > 32768 THEN NULL ELSE outcome::text END AS outcome,
+    extract(epoch FROM wake_at - clock_timestamp())::float8 AS wait, coalesce(pg_column_size(outcome) > 32768, false) AS large
 FROM dray.checkpoint WHERE execution_id = ANY (%(ids)s::uuid[]) ORDER BY execution_id, node_key, attempt;
+
+-- name: load_outcomes
+-- Those that load_checkpoints left out, in the order in which they are asked for. One look into the index for each, whatever the statistics.
+SELECT (SELECT c.outcome::text FROM dray.checkpoint c WHERE c.execution_id = w.id AND c.node_key = w.key AND c.attempt = w.attempt)
+FROM unnest(%(ids)s::uuid[], %(keys)s::text[], %(attempts)s::smallint[]) WITH ORDINALITY AS w (id, key, attempt, n) ORDER BY w.n;
 
 -- name: load_workflows
 SELECT id, name, version, graph FROM dray.workflow WHERE id = ANY (%(ids)s);

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.commands import EXAMPLES, Shell
+from tests.acceptance.commands import EXAMPLES, SECONDS, Shell
 
 SLOW = {
     "nodes": [{"id": "start", "type": "trigger"}, {"id": "wait", "type": "delay", "config": {"delay_seconds": 3600}}]
@@ -71,8 +72,9 @@ def test_input_comes_from_a_file_or_from_standard_input(shell: Shell) -> None:
 def test_submit_prints_the_id_and_show_tells_the_whole_story(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
     execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--label", "team=blue").out.strip()
-    shell("submit", "hello", "--wait")
-    found = shell("executions", "show", execution, "--json").json
+    until = time.monotonic() + SECONDS
+    while (found := shell("executions", "show", execution, "--json").json)["status"] != "completed":
+        assert time.monotonic() < until, found
     assert (found["id"], found["status"], found["labels"]) == (execution, "completed", {"team": "blue"})
     assert {each["node_key"] for each in found["attempts"]} == {"start", "greeting"}
     text = shell("executions", "show", execution)
@@ -87,6 +89,9 @@ def test_submit_prints_the_id_and_show_tells_the_whole_story(shell: Shell) -> No
 def test_the_same_idempotency_key_makes_one_execution(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
     first, second = (shell("submit", "hello", "--idempotency-key", "k1").out for _ in range(2))
+    assert shell("submit", "hello", "--idempotency-key", "k1", "--idempotency-window", "never").out == first
+    assert shell("submit", "hello", "--idempotency-key", "k1", "--idempotency-window", "0s").out != first
+    assert "--idempotency-window 'soon'" in shell("submit", "hello", "--idempotency-window", "soon").line
     assert first == second != ""
 
 

@@ -56,6 +56,29 @@ def test_a_node_waits_for_its_signal(store: DriverStore, client: Client, sql: Sq
     assert [each.kind for each in client.attempts(execution)] == ["awaiting", "completed"]
 
 
+def test_an_execution_keeps_its_graph_when_a_new_version_comes_while_it_waits(
+    store: DriverStore, client: Client
+) -> None:
+    def say(value: str) -> dict[str, Any]:
+        return node("say", "set_variable", variable_name="v", variable_value=value)
+
+    apply(client, "w", [GO, say("old"), node("end", "log", message="end")], edge("go", "say"), edge("say", "end"))
+    with driving(store):
+        old = client.submit("w")
+        parked(client, old)
+    apply(client, "w", [GO, say("new"), node("other", "log", message="other")], edge("go", "say"), edge("say", "other"))
+    with driving(store):  # another driver, which has never seen the old version
+        new = client.submit("w")
+        parked(client, new)
+        for execution in (old, new):
+            client.signal(execution, "go")
+            ended(client, execution)
+    assert [(client.get(each).version, client.attempts(each)[-1].node_key) for each in (old, new)] == [
+        (1, "end"), (2, "other"),
+    ]  # fmt: skip
+    assert [each.outcome["value"] for each in client.attempts(old) if each.node_key == "say"] == ["old"]
+
+
 def test_a_signal_that_came_early_counts(store: DriverStore, client: Client) -> None:
     apply(client, "w", [GO])
     execution = client.submit("w")

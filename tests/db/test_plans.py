@@ -51,6 +51,7 @@ ADD = """
     SELECT dray.uuid7(), 1, %(status)s, %(owner)s::uuid, %(wake_at)s::timestamptz, now()
     FROM generate_series(1, %(count)s)
 """
+PRUNE = {"age": 0, "statuses": None, "most": 500, "behind": None}
 
 
 class Big:
@@ -94,6 +95,7 @@ class Big:
                 kept.execute(QUERIES["commit_if_fenced"], {**given, "again": again})
             kept.execute(QUERIES["release"], {"driver": driver})
             kept.execute(QUERIES["reap"])
+            kept.execute(QUERIES["prune"], {**PRUNE, "age": -60})
             kept.connection.rollback()
         for table in TABLES:
             self.sql(f"DELETE FROM dray.{table}")  # TRUNCATE would have plans made anew
@@ -197,11 +199,25 @@ def test_a_commit_reads_what_it_settles(big: Big) -> None:
         assert (scans, rows <= 3 * HELD) == (0, True), rows
 
 
+def test_prune_reads_a_few_executions_and_deletes_what_it_found_there(big: Big) -> None:
+    scans, rows = big.read(QUERIES["prune"], **{**PRUNE, "age": -60})
+    assert (scans, 500 < rows <= 8 * 500) == (0, True), rows
+    ((behind,),) = big.sql("SELECT id::text FROM dray.execution ORDER BY id DESC OFFSET 3000 LIMIT 1")
+    scans, rows = big.read(QUERIES["prune"], **{**PRUNE, "age": -60, "behind": behind})
+    assert (scans, 500 < rows <= 8 * 500) == (0, True), rows
+
+
+def test_prune_reads_nothing_where_nothing_is_old(big: Big) -> None:
+    scans, rows = big.read(QUERIES["prune"], **{**PRUNE, "age": 86_400})
+    assert (scans, rows <= 3 * QUEUED) == (0, True), rows  # what rolled-back transactions left before the oldest
+
+
 def test_the_client_reads_what_it_shows(big: Big) -> None:
     ((execution,),) = big.sql("SELECT id::text FROM dray.execution WHERE status = 'completed' LIMIT 1")
     assert big.read(QUERIES["get_execution"], id=execution)[0] == 0
     assert big.read(QUERIES["list_attempts"], id=execution)[0] == 0
     assert big.read(QUERIES["load_checkpoints"], ids=[execution])[0] == 0
+    assert big.read(QUERIES["load_outcomes"], ids=[execution], keys=["a"], attempts=[1])[0] == 0
     if not big.kept:  # for people: a plan of each time's own is good enough
         given = dict.fromkeys(("workflow", "statuses", "labels", "before", "queue", "since", "until"))
         scans, rows = big.read(QUERIES["list_executions"], limit=50, **given)

@@ -13,7 +13,7 @@ from actors.pool import Pool, RunnerInfo, Shape
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = "tests.ray.handlers"
-PATIENCE = 60.0  # seconds for anything to happen; never waited out when all is well
+PATIENCE = 120.0  # seconds for anything to happen; never waited out when all is well
 SECRETS = {"DRAY_DATABASE_URL": "postgres://u:s3cret@h/d", "PGPASSWORD": "s3cret", "SUPABASE_DB_PASSWORD": "s3cret"}
 # What Ray reads when it is imported. PYTHONPATH is for its workers.
 ENVIRONMENT = {

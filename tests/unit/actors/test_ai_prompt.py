@@ -98,11 +98,13 @@ def test_error_status(run: Run, server: HttpServer, status: int, retryable: bool
     [
         ("20", 20, 20),
         ("1.5", 1.5, 1.5),
-        (formatdate(time.time() + 3600, usegmt=True), 3000, 3600),
+        ("in an hour", 3000, 3600),
         ("9999999999", 86_400, 86_400),
     ],
 )
 def test_retry_after(run: Run, server: HttpServer, header: str, at_least: float, at_most: float) -> None:
+    if header == "in an hour":  # of the test, not of its collection
+        header = formatdate(time.time() + 3600, usegmt=True)
     server.answer(429, "slow down", Retry_After=header)
     with pytest.raises(NodeError) as caught:
         run("ai_prompt", {"prompt": "p", "base_url": server.url})

@@ -14,9 +14,10 @@ import pytest
 from actors.context import NodeContext
 from actors.errors import ConfigError, NodeError
 from actors.handlers.http_request import HttpRequestConfig, http_request
-from actors.http_exchange import _client, close_client
+from actors.http_exchange import _client, _clients, close_client
 from actors.runner_answer import failure_of
 from tests.servers import HttpServer
+from tests.unit.actors.runner_harness import Harness
 
 Run = Callable[..., Any]
 
@@ -114,6 +115,17 @@ def test_redirects_are_followed_and_cookies_are_not_kept(run: Run, url: str) -> 
     assert asyncio.run(two())["url"] == url + "/end"
     assert [path for path, _, _ in Server.seen] == ["/first", "/redirect", "/end"]
     assert not any("cookie" in headers for _, headers, _ in Server.seen)
+
+
+def test_a_runner_that_ends_closes_its_connections(harness: Harness, url: str) -> None:
+    assert harness.output("http_request", {"url": url})["status_code"] == 200
+    (client,) = (client for loop, client in _clients.items() if loop.is_running())
+    harness.runner.close()
+    for _ in range(2000):
+        if client.is_closed:
+            return
+        time.sleep(0.01)
+    raise AssertionError("its client is still open")
 
 
 def test_endless_redirects(run: Run, url: str) -> None:

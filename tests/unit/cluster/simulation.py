@@ -12,6 +12,7 @@ from cluster.commands import Abandon, Begin, Command, Committed, Dispatch, NodeD
 from cluster.execution import ExecutionRun
 from cluster.graph import load
 from cluster.graph_types import Graph
+from cluster.large import UNREAD, wanted
 from store.records import Claimed, Outcome, Settlement, StoredOutcome
 
 Handler = Callable[[NodeTask], NodeResult | Any]
@@ -32,10 +33,19 @@ class Simulation:
 
     def begin(self, stored: Sequence[Outcome] = ()) -> Simulation:
         self.run = ExecutionRun(Claimed("e1", 7, 1, 0, 0.0, '{"n":2}'), self.graph, self.policy, jitter=lambda: 1.0)
-        found = [StoredOutcome("e1", o.node_key, o.attempt, o.kind, o.branch, o.outcome, o.wait) for o in stored]
+        found = self.loaded(stored)
         self.waiting: list[Dispatch] = []
         self.take(self.run.handle(Begin(sorted(found, key=lambda o: (o.node_key, o.attempt))), 0.0))
         return self
+
+    def loaded(self, stored: Sequence[Outcome]) -> list[StoredOutcome]:
+        """What the claimer makes of it where all outcomes are large."""
+        found = [
+            StoredOutcome("e1", o.node_key, o.attempt, o.kind, o.branch, o.outcome, o.wait, o.outcome is not None)
+            for o in stored
+        ]
+        read = wanted(self.graph, found)
+        return [each if each in read or not each.large else each._replace(outcome=UNREAD) for each in found]
 
     def to_the_end(self) -> Simulation:
         while self.settled is None:
@@ -43,6 +53,7 @@ class Simulation:
             dispatch = self.waiting.pop(self.order)
             task = self.run.task(1, dispatch.node, dispatch.attempt, 0.0)
             self.called.append(task.node_key)
+            assert UNREAD not in str(task)
             answer = self.handler(task)
             result = answer if isinstance(answer, NodeResult) else NodeResult(0, json.dumps(answer))
             self.take(self.run.handle(NodeDone(dispatch.node, dispatch.attempt, result), 0.0))
