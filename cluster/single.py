@@ -1,8 +1,8 @@
 """How `dray single` fits a Ray and a driver into the container that it runs in: limits -> settings.
 
 The driver starts Ray itself, as `dray worker` does with a local Ray: one tree of processes that ends with the driver.
-A supervisor beside it would cost 30 MB and could do nothing more: a driver that lost its Ray must start again as a
-whole, which is the container's restart policy, and PID 1 (tini) reaps.
+A supervisor beside it would cost 30 MB and could do little more: the container's restart policy
+starts both again, and PID 1 (tini) reaps.
 
 Only what nobody set is sized: an option or a variable wins.
 """
@@ -14,12 +14,12 @@ from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# Measured, in MiB, see docs/deploy/docker.md. Under LEAST_FOR_RAY its processes start, and a handler gets them killed.
-LEAST_FOR_RAY = 448
+# In MiB. LEAST_FOR_RAY is the least that was tried and held (docs/deploy/docker.md); less was not tried.
+LEAST_FOR_RAY = 480
 # 2 GB as a platform may count them: 2,000,000,000 bytes are 1,907 MiB.
 LEAST_FOR_DASHBOARD = 1_900
 SMALL = 1_000
-RAY_ALONE = 330
+RAY_ALONE = 400
 DASHBOARD = 205
 RUNNER = 110
 _MIB = 1 << 20
@@ -28,11 +28,10 @@ _UNLIMITED = 1 << 60
 
 
 class Limits(NamedTuple):
-    """memory: MiB. cpus: whole ones, at least 1. limited: by the container, or else only by the machine."""
+    """memory: MiB, of the container or else the machine. cpus: whole ones, at least 1."""
 
     memory: int
     cpus: int
-    limited: bool
 
 
 class Sized(NamedTuple):
@@ -55,7 +54,7 @@ def size(limits: Limits, chosen: Set[str]) -> Sized:
     dashboard = limits.memory >= LEAST_FOR_DASHBOARD
     if "executor" not in values:
         values["ray_dashboard"] = dashboard
-        if not dashboard and "ray_dashboard" not in chosen:
+        if not dashboard and not {"ray_dashboard", "executor"} & chosen:
             told.append(
                 f"no Ray dashboard: it needs {LEAST_FOR_DASHBOARD} MiB of memory, here are {limits.memory}; "
                 "DRAY_RAY_DASHBOARD=true starts it all the same"
@@ -74,10 +73,7 @@ def limits_here(cpus: int, root: Path = Path("/sys/fs/cgroup"), machine: int | N
     """cpus: what this process may use (ray_bootstrap counts them). machine: MiB of the machine, asked for if None."""
     if machine is None:
         machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    found = _memory(root)
-    if found is None or found >= machine:
-        return Limits(machine, cpus, limited=False)
-    return Limits(found, cpus, limited=True)
+    return Limits(min(machine, _memory(root) or machine), cpus)
 
 
 def _memory(root: Path) -> int | None:
