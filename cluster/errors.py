@@ -5,6 +5,7 @@ ClusterError
 ├── ScheduleInvalid     a schedule that means no time
 ├── SettingsInvalid     the settings do not fit together, or one is unknown
 ├── RayUnavailable      no Ray to run on
+│   └── RayMismatch     another Ray or Python than the cluster's
 └── PackageShadowed     another package of the same name stands in front of one of Dray's
 
 Every error keeps its arguments in `args`, so it survives pickling, and its text says what to do next.
@@ -88,6 +89,35 @@ class RayUnavailable(ClusterError):
             return f"cannot start Ray on this host: {self.reason}; free memory or CPUs, or use --executor local"
         todo = "check the address and that the head runs, or use --executor local"
         return f"cannot reach Ray at {self.address}: {self.reason}; {todo}"
+
+
+class RayMismatch(RayUnavailable):
+    """The cluster and this process have another Ray or Python, which Ray does not let work together.
+
+    theirs, ours: versions of Ray and of Python.
+    """
+
+    def __init__(self, address: str, theirs: tuple[str, str], ours: tuple[str, str]) -> None:
+        self.theirs = theirs
+        self.ours = ours
+        ClusterError.__init__(self, address, theirs, ours)
+        self.address = address
+
+    def __str__(self) -> str:
+        (ray, python), (our_ray, our_python) = self.theirs, self.ours
+        todo = []
+        if ray != our_ray:
+            todo.append(f"pip install 'ray[default]=={ray}' here")
+        if python != our_python:
+            is_patch = python.split(".")[:2] == our_python.split(".")[:2]
+            todo.append(
+                f"run this with Python {python}"
+                + (" (or set RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor)" if is_patch else "")
+            )
+        return (
+            f"the Ray cluster at {self.address} has Ray {ray} and Python {python}, this process Ray {our_ray} and "
+            f"Python {our_python}: {' and '.join(todo)}, or start the cluster with what is here"
+        )
 
 
 class PackageShadowed(ClusterError):
