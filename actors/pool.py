@@ -60,8 +60,8 @@ class Pool:
     """size: runners of the default shape, and the most of any other. slots: nodes in one runner at once.
 
     least: unless None, the default shape follows demand too, between this and size. Other shapes do so from none.
-    busy: nodes for which one runner is enough; None = slots. on_stuck: told (shape, runners, seconds) every minute while
-    runners do not start.
+    busy: nodes for which one runner is enough; None = slots. on_stuck: told (shape, runners, seconds) every minute
+    while runners do not start.
     """
 
     def __init__(
@@ -219,7 +219,8 @@ class Pool:
         if is_new_second:
             for line in self._lines.values():
                 self._resize(line, now)
-                self._tell_of_slow(line, now)
+                if slow := line.slow(now):
+                    self._on_stuck(line.shape, len(slow), max(slow))
             for member in self._members.values():
                 self._look_at(member, now)
 
@@ -233,11 +234,6 @@ class Pool:
             self._end(member, f"it did not answer for {now - asked:.0f} s", crash=True)
         elif member.leaving and not member.tasks and (member.db_id or member.ready_at is None):
             self._end(member, f"idle for {self._sizes.idle:g} s")
-
-    def _tell_of_slow(self, line: Line, now: float) -> None:
-        """Every minute: what the cluster does not have may come, and somebody must know what is asked for."""
-        if slow := line.slow(now):
-            self._on_stuck(line.shape, len(slow), max(slow))
 
     def _end(self, member: Member, reason: str, crash: bool = False) -> None:
         member.ending = True

@@ -19,7 +19,7 @@ PATIENCE = 1.0  # seconds for which more must be needed than there are
 
 
 class Sizes(NamedTuple):
-    """least, most: runners. idle: seconds. busy: nodes that are enough for one runner; more are a reason for another."""
+    """least, most: runners. idle: seconds. busy: nodes for which one runner is enough."""
 
     least: int
     most: int

@@ -22,7 +22,9 @@ class Shape(NamedTuple):
     def alone(self) -> Shape:
         """For a suspect. Asks for no CPU, since all may be taken; where special resources are needed, there is no
         second set of them to wait for, and the suspect goes back among the others."""
-        return self if self.num_gpus or self.resources else Shape(0.0, memory=self.memory, solo=True, labels=self.labels)
+        if self.num_gpus or self.resources:
+            return self
+        return Shape(0.0, memory=self.memory, solo=True, labels=self.labels)
 
 
 def shape_of(handler: HandlerSpec, default: Shape) -> Shape:

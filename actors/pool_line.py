@@ -20,7 +20,7 @@ class Member:
     """One runner. tasks: id -> timeout of each node in it, those that nobody waits for any more included.
 
     collecting_since: when it was asked for results and has not answered. ending: is killed, RunnerLost is on its way.
-    leaving: is not needed any more; gets no more nodes, and ends those it has. node: of the cluster, "" = not known yet.
+    leaving: is not needed any more; gets no more nodes, and ends those it has. node: of Ray, "" = not known.
     """
 
     __slots__ = (

@@ -24,13 +24,12 @@ def say_what_is_missing(shape: Shape, runners: int, seconds: float) -> None:
 def _say(shape: Shape, runners: int, seconds: float) -> None:
     if not _asking.acquire(blocking=False):  # the head has not answered the last time yet
         return
+    problem: str | None = None
     try:
-        nodes: list[dict[str, Any]] = [each for each in ray.nodes() if each["Alive"]]
+        nodes: list[dict[str, Any]] = [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
         free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001  # Ray raises whatever its parts raise; this is for people only
         nodes, free, problem = [], {}, f"the head does not say: {error}"
-    else:
-        problem = None
     finally:
         _asking.release()
     _log.warning(
@@ -54,7 +53,7 @@ def asked(shape: Shape) -> str:
 
 
 def amounts(resources: Mapping[str, float]) -> str:
-    """"2 CPU, 1 GPU, memory 3 GiB". Without what Ray counts for itself."""
+    """ "2 CPU, 1 GPU, memory 3 GiB". Without what Ray counts for itself."""
     shown = []
     for name in sorted(resources, key=lambda each: (each not in _WORDS, each)):
         amount = resources[name]

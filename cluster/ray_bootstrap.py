@@ -62,9 +62,7 @@ _OWN_WITHOUT_DASHBOARD = {"RAY_enable_metrics_collection": "0", "RAY_task_events
 
 _CREDENTIALS = (f"{PREFIX}DATABASE_URL", f"{PREFIX}DIRECT_URL", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
 # What Ray says of a cluster that was started by another Ray or Python: theirs, then ours.
-_VERSIONS = re.compile(
-    r"Version mismatch:.*?Ray: (\S+)\s+Python: (\S+).*?Ray: (\S+)\s+Python: (\S+)", re.DOTALL
-)
+_VERSIONS = re.compile(r"Version mismatch:.*?Ray: (\S+)\s+Python: (\S+).*?Ray: (\S+)\s+Python: (\S+)", re.DOTALL)
 
 
 class RayCluster(NamedTuple):

@@ -135,10 +135,7 @@ def test_those_without_a_place_go_before_those_with_one() -> None:
     p = pool(most=3, busy=1)
     p.add(3)
     place(p, 2, "a")
-    p.cancel(1, 2, 3)
-    p.add(1)
-    p.done(2)
-    p.add(1)
+    p.cancel(2, 3)
     p.tick(40)
     assert set(p.loads) == {2}
 
