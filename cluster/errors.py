@@ -94,17 +94,15 @@ class RayUnavailable(ClusterError):
 class RayMismatch(RayUnavailable):
     """The cluster and this process have another Ray or Python, which Ray does not let work together.
 
-    theirs, ours: versions of Ray and of Python.
+    ray, python: its versions. our_ray, our_python: those of this process.
     """
 
-    def __init__(self, address: str, theirs: tuple[str, str], ours: tuple[str, str]) -> None:
-        self.theirs = theirs
-        self.ours = ours
-        ClusterError.__init__(self, address, theirs, ours)
-        self.address = address
+    def __init__(self, address: str, ray: str, python: str, our_ray: str, our_python: str) -> None:
+        super().__init__(address, "another version")
+        self.args = (address, ray, python, our_ray, our_python)
 
     def __str__(self) -> str:
-        (ray, python), (our_ray, our_python) = self.theirs, self.ours
+        address, ray, python, our_ray, our_python = self.args
         todo = []
         if ray != our_ray:
             todo.append(f"pip install 'ray[default]=={ray}' here")
@@ -115,7 +113,7 @@ class RayMismatch(RayUnavailable):
                 + (" (or set RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor)" if is_patch else "")
             )
         return (
-            f"the Ray cluster at {self.address} has Ray {ray} and Python {python}, this process Ray {our_ray} and "
+            f"the Ray cluster at {address} has Ray {ray} and Python {python}, this process Ray {our_ray} and "
             f"Python {our_python}: {' and '.join(todo)}, or start the cluster with what is here"
         )
 

@@ -104,7 +104,7 @@ def start(settings: Settings) -> RayCluster:
     ) as error:  # Ray raises whatever its parts raise: ConnectionError, RuntimeError, ValueError, its own
         stop()
         if address is not None and (found := _VERSIONS.search(str(error))):
-            raise RayMismatch(address, (found[1], found[2]), (found[3], found[4])) from error
+            raise RayMismatch(address, *found.groups()) from error
         raise RayUnavailable(address, _one_line(error)) from error
     finally:
         if on_main_thread:

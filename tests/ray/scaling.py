@@ -27,13 +27,18 @@ EMPTY: dict[str, Any] = {
 }  # fmt: skip
 
 
+def free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
+
+
 class ScalingRay:
     """A head without CPUs, and up to two machines of one CPU each. Raises RuntimeError if it does not start."""
 
     def __init__(self, folder: Path, store: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port, client_port = free_ports()
         host = socket.gethostbyname(socket.gethostname())
         self.address = f"{host}:{port}"
         config = EMPTY | {
@@ -68,7 +73,7 @@ class ScalingRay:
         command = [
             str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", f"--port={port}", "--num-cpus=0",
             f"--node-ip-address={host}", f"--object-store-memory={store}", "--include-dashboard=false",
-            "--ray-client-server-port=0", "--disable-usage-stats", f"--autoscaling-config={file}",
+            f"--ray-client-server-port={client_port}", "--disable-usage-stats", f"--autoscaling-config={file}",
         ]  # fmt: skip
         settings = {
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",

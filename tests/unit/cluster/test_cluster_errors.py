@@ -27,7 +27,7 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     ScheduleInvalid: ScheduleInvalid("'x' is no time zone"),
     SettingsInvalid: SettingsInvalid(["DRAY_LEASE_TTL: must be more than 3 s", "DRAY_FOO: unknown"]),
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
-    RayMismatch: RayMismatch("head:6379", ("2.60.0", "3.12.1"), ("2.59.0", "3.11.1")),
+    RayMismatch: RayMismatch("head:6379", "2.60.0", "3.12.1", "2.59.0", "3.11.1"),
     PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),
 }
 
