@@ -7,7 +7,7 @@ READY := .venv/ready
 PEERS := .venv-peers/ready
 SHELL := /bin/bash
 
-.PHONY: help venv demo test test-unit lint format bench bench-peers bench-claim bench-soak clean
+.PHONY: help venv demo test test-docker test-unit lint format bench bench-peers bench-claim bench-soak clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,8 +31,11 @@ venv: $(READY) ## the virtual environment .venv, with Dray and its tools
 demo: $(READY) ## a few hundred executions, one runner killed half-way, everything proved at the end
 	$(BIN)/dray demo
 
-test: $(READY) ## the whole test suite, on its own Postgres and Ray
-	$(BIN)/pytest -q
+test: $(READY) ## the test suite, on its own Postgres and Ray; without that of containers
+	$(BIN)/pytest -q -m "not docker"
+
+test-docker: $(READY) ## the image and the Compose file in real containers, where a Docker engine answers
+	$(BIN)/pytest -q -m docker
 
 test-unit: $(READY) ## the tests that need neither Postgres nor Ray
 	$(BIN)/pytest -q tests/unit tests/arch

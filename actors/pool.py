@@ -10,6 +10,7 @@ the driver's inbox.
     admitted    gets nodes
     silent      cannot be reached for the moment: gets none, keeps those it has
     retiring    has asked to be replaced, and is: gets none, ends those it has, at most RETIRE seconds, and is killed
+    leaving     is not needed any more (actors/pool_demand.py): gets none, ends those it has, and is killed
     gone        its nodes are lost, unless it had none
 
 A runner that is gone is replaced: at once, unless it died young, then after a pause that grows. A node under which
@@ -25,6 +26,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from actors.messages import NodeResult, NodeSpec, NodeTask
+from actors.pool_demand import PATIENCE, Demand, Sizes, first_to_go
 from actors.pool_events import (
     Collected,
     News,
@@ -46,10 +48,9 @@ __all__ = [
 
 RETIRE = 300.0  # seconds
 PURGE = 100  # cancelled nodes that a line may hold before it is looked through
-IDLE = 60.0  # seconds after which a runner of a shape other than the default is ended
+IDLE = 60.0  # seconds after which a runner that is not needed is ended
 ASK_IDLE = 0.02  # seconds that a runner without nodes is left alone
 SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
-SLOW_START = 30.0  # seconds until a person is told
 _GAP = 5.0  # seconds between two ticks of a driver that stood still itself
 
 _log = logging.getLogger("dray.pool")
@@ -58,7 +59,9 @@ _log = logging.getLogger("dray.pool")
 class Pool:
     """size: runners of the default shape, and the most of any other. slots: nodes in one runner at once.
 
-    Other shapes have no runner until one of their nodes waits, get more by demand, and lose those that are idle.
+    least: unless None, the default shape follows demand too, between this and size. Other shapes do so from none.
+    busy: nodes for which one runner is enough; None = slots. on_stuck: told (shape, runners, seconds) every minute
+    while runners do not start.
     """
 
     def __init__(
@@ -69,6 +72,10 @@ class Pool:
         default: Shape,
         size: int,
         slots: int,
+        least: int | None = None,
+        busy: int | None = None,
+        idle: float = IDLE,
+        on_stuck: Callable[[Shape, int, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._factory = factory
@@ -79,6 +86,10 @@ class Pool:
         self._clock = clock
         self._members: dict[int, Member] = {}
         self._lines: dict[Shape, Line] = {default: Line(default, slots, 0)}
+        self._sizes = Sizes(0, size, idle, busy or slots)
+        fixed = self._sizes._replace(least=size if least is None else least)
+        self._demands: dict[Shape, Demand] = {default: Demand(fixed, PATIENCE)}
+        self._on_stuck = on_stuck or _stuck
         self._waiting: dict[int, Line] = {}  # of the nodes that somebody waits for: in line
         self._running: dict[int, Member] = {}  # in a runner
         self._to_ask: list[Member] = []  # whose answer was taken in: to be asked again at the end of the turn
@@ -107,8 +118,7 @@ class Pool:
         return self._size * self._slots
 
     def start(self) -> None:
-        self._lines[self._default].wanted = self._size
-        self._fill(self._lines[self._default], self._clock())
+        self._resize(self._lines[self._default], self._clock())
 
     # What the driver does every turn
 
@@ -117,6 +127,7 @@ class Pool:
         line = self._lines.get(shape)
         if line is None:
             line = self._lines[shape] = Line(shape, 1 if shape.solo else self._slots, 0)
+            self._demands[shape] = Demand(self._sizes._replace(busy=1) if shape.solo else self._sizes)
         line.waiting.append((spec, task))
         self._waiting[task.id] = line
 
@@ -131,7 +142,7 @@ class Pool:
             for line in self._lines.values():
                 if line.waiting:
                     self._assign(line)
-                    self._meet_demand(line, now)
+                    self._resize(line, now)
         if self._to_ask:
             self._ask(self._clock())
 
@@ -176,6 +187,7 @@ class Pool:
         if type(event) is Collected:
             return self._collected(member, event)
         if type(event) is RunnerReady:
+            member.node = event.info.node_id
             member.ready_at = member.idle_since = member.collecting_since = self._clock()
             member.handle.collect()
             return News(ready=[(member.number, event.info)])
@@ -205,6 +217,10 @@ class Pool:
         for line in self._lines.values():
             self._fill(line, now)
         if is_new_second:
+            for line in self._lines.values():
+                self._resize(line, now)
+                if slow := line.slow(now):
+                    self._on_stuck(line.shape, len(slow), max(slow))
             for member in self._members.values():
                 self._look_at(member, now)
 
@@ -216,12 +232,8 @@ class Pool:
             self._end(member, f"{member.retiring}; its other nodes did not end within {RETIRE:g} s")
         elif asked is not None and patience is not None and now - asked > patience + SILENCE:
             self._end(member, f"it did not answer for {now - asked:.0f} s", crash=True)
-        elif member.ready_at is None and now - member.born > SLOW_START and not member.told_slow:
-            member.told_slow = True
-            _warn("a runner does not start; has the cluster what it asks for?", shape=member.shape, seconds=SLOW_START)
-        elif member.shape != self._default and not member.tasks and member.db_id and now - member.idle_since > IDLE:
-            self._lines[member.shape].wanted -= 1
-            self._end(member, f"idle for {IDLE:g} s")
+        elif member.leaving and not member.tasks and (member.db_id or member.ready_at is None):
+            self._end(member, f"idle for {self._sizes.idle:g} s")
 
     def _end(self, member: Member, reason: str, crash: bool = False) -> None:
         member.ending = True
@@ -258,6 +270,7 @@ class Pool:
                 "nodes": len(each.tasks),
                 "tasks": list(each.tasks),
                 "retiring": each.retiring,
+                "leaving": each.leaving,
                 "silent": each.silent,
             }
             for each in self._members.values()
@@ -292,20 +305,24 @@ class Pool:
             self._members[member.number] = line.members[member.number] = member
             member.handle = self._factory(member.number, line.shape, self._notify)
 
-    def _meet_demand(self, line: Line, now: float) -> None:
-        """Start runners of a shape that has none by default, for what still waits."""
-        if not line.waiting or line.shape == self._default:
+    def _resize(self, line: Line, now: float) -> None:
+        """Start what is missing by demand, and tell those to leave that are too many."""
+        if self._stopping:
             return
-        nodes = len(line.waiting) + sum(len(each.tasks) for each in line.members.values())
-        line.wanted = max(line.wanted, min(self._size, -(-nodes // line.slots)))
-        self._fill(line, now)
+        line.wanted = self._demands[line.shape].update(line.nodes, now)
+        if line.missing > 0:
+            line.call_back()
+            self._fill(line, now)
+        elif line.missing < 0:
+            for member in first_to_go(line.members.values(), self._members.values(), -line.missing):
+                member.leaving = True
 
     def _assign(self, line: Line) -> None:
-        free = [
-            (len(each.tasks), each.number)
-            for each in line.members.values()
-            if each.takes_work and len(each.tasks) < line.slots
-        ]
+        able = [each for each in line.members.values() if each.takes_work]
+        sizes = self._demands[line.shape].sizes
+        # What is sent to a runner stays there: while others may come, it gets no more than keeps it busy.
+        slots = line.slots if len(able) >= sizes.most else min(line.slots, sizes.busy)
+        free = [(len(each.tasks), each.number) for each in able if len(each.tasks) < slots]
         heapq.heapify(free)
         given: dict[Member, None] = {}
         while free and line.waiting:
@@ -319,7 +336,7 @@ class Pool:
             member.batch.append((spec, task))
             self._running[task.id] = member
             given[member] = None
-            if load + 1 < line.slots:
+            if load + 1 < slots:
                 heapq.heapreplace(free, (load + 1, number))
             else:
                 heapq.heappop(free)
@@ -364,7 +381,7 @@ class Pool:
         line, now = self._lines[member.shape], self._clock()
         if not (member.retiring or (member.ending and not event.crash)):
             line.strike(member, now, self._last_number)
-        if member.db_id is None:  # nobody else will tell
+        if member.db_id is None and not member.leaving:  # nobody else will tell
             _warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
         self._fill(line, now)
         return News(lost=lost, ended=ended)
@@ -373,6 +390,10 @@ class Pool:
         del self._members[member.number]
         del self._lines[member.shape].members[member.number]
         return () if member.db_id is None else [(member.db_id, reason)]
+
+
+def _stuck(shape: Shape, runners: int, seconds: float) -> None:
+    _warn("runners do not start; has the cluster what they ask for?", shape=shape, runners=runners, seconds=seconds)
 
 
 def _warn(event: str, **fields: object) -> None:

@@ -11,6 +11,8 @@ from actors.pool_events import RunnerHandle, Shape
 YOUNG = 10.0  # seconds after it was ready; a runner that dies earlier is not always replaced at once
 LONGEST_PAUSE = 30.0  # seconds, for runners that never get ready: only a person can help
 PAUSE_AFTER_WORK = 2.0  # seconds, for those that did: some node kills them, and the others must go on
+SLOW_START = 30.0  # seconds until a person is told
+TELL_AGAIN = 60.0  # seconds
 BATCH_BYTES = 90_000  # Ray carries an argument of up to 100 KiB in the call itself, larger ones by its object store
 
 
@@ -18,11 +20,12 @@ class Member:
     """One runner. tasks: id -> timeout of each node in it, those that nobody waits for any more included.
 
     collecting_since: when it was asked for results and has not answered. ending: is killed, RunnerLost is on its way.
+    leaving: is not needed any more; gets no more nodes, and ends those it has. node: of Ray, "" = not known.
     """
 
     __slots__ = (
-        "batch", "born", "collecting_since", "db_id", "ending", "handle", "idle_since", "number", "ready_at",
-        "retire_until", "retiring", "shape", "silent", "tasks", "told_slow",
+        "batch", "born", "collecting_since", "db_id", "ending", "handle", "idle_since", "leaving", "node", "number",
+        "ready_at", "retire_until", "retiring", "shape", "silent", "tasks",
     )  # fmt: skip
 
     def __init__(self, number: int, shape: Shape, now: float) -> None:
@@ -37,21 +40,30 @@ class Member:
         self.collecting_since: float | None = None
         self.retiring: str | None = None
         self.retire_until = 0.0
-        self.silent = self.ending = self.told_slow = False
+        self.node = ""
+        self.silent = self.ending = self.leaving = False
 
     @property
     def takes_work(self) -> bool:
-        return self.db_id is not None and not (self.retiring or self.silent or self.ending)
+        return self.db_id is not None and not (self.silent or self.goes)
+
+    @property
+    def goes(self) -> bool:
+        return self.retiring is not None or self.ending or self.leaving
 
 
 class Line:
     """The nodes that wait for one shape, and its runners.
 
     slots: nodes in one runner at once. wanted: how many runners. waiting: also those cancelled meanwhile, `cancelled`.
-    strikes: young deaths in a row. pause_until: no runner is started before.
+    strikes: young deaths in a row. pause_until: no runner is started before. told_at: when a person was last told that
+    its runners do not start.
     """
 
-    __slots__ = ("_struck", "cancelled", "members", "pause_until", "shape", "slots", "strikes", "waiting", "wanted")
+    __slots__ = (
+        "_struck", "cancelled", "members", "pause_until", "shape", "slots", "strikes", "told_at", "waiting",
+        "wanted",
+    )  # fmt: skip
 
     def __init__(self, shape: Shape, slots: int, wanted: int) -> None:
         self.shape = shape
@@ -63,6 +75,7 @@ class Line:
         self.strikes = 0
         self._struck = 0  # number of the newest runner at the last strike
         self.pause_until = 0.0
+        self.told_at: float | None = None
 
     def purge(self, wanted: Container[int]) -> None:
         """Forget those that nobody waits for. wanted: ids of the others."""
@@ -70,8 +83,30 @@ class Line:
         self.cancelled = 0
 
     @property
+    def nodes(self) -> int:
+        """That wait, or are in runners that stay."""
+        running = sum(len(each.tasks) for each in self.members.values() if not each.goes)
+        return len(self.waiting) - self.cancelled + running
+
+    @property
     def missing(self) -> int:
-        return self.wanted - sum(not (each.retiring or each.ending) for each in self.members.values())
+        return self.wanted - sum(not each.goes for each in self.members.values())
+
+    def call_back(self) -> None:
+        """Those that leave stay, as far as runners are missing."""
+        leaving = [each for each in self.members.values() if each.leaving and not each.ending and not each.retiring]
+        for member in leaving[: self.missing]:
+            member.leaving = False
+
+    def slow(self, now: float) -> list[float]:
+        """For how long each of those that do not start is awaited; once a minute, else nothing."""
+        found = [now - each.born for each in self.members.values() if each.ready_at is None and not each.ending]
+        if max(found, default=0.0) <= SLOW_START:
+            self.told_at = None
+        elif self.told_at is None or now - self.told_at >= TELL_AGAIN:
+            self.told_at = now
+            return found
+        return []
 
     def strike(self, member: Member, now: float, newest: int) -> None:
         """A runner died. newest: number of the newest runner. Those of one generation count as one: one cause."""

@@ -315,6 +315,7 @@ def ray_runners(
             num_gpus=_amount(shape.num_gpus) or None,
             memory=shape.memory or None,
             resources={name: _amount(amount) for name, amount in shape.resources} or None,
+            label_selector=dict(shape.labels) or None,
             scheduling_strategy="SPREAD",
             max_concurrency=THREADS,
             max_restarts=0,

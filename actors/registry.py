@@ -56,6 +56,7 @@ class HandlerSpec:
 
     config_model: None = the handler is given the plain dict. needs: subset of NEEDS, what the driver must send along.
     num_cpus, num_gpus: of one runner. memory: bytes. concurrency: nodes of this type at once in one runner.
+    label_selector: labels that the node of the cluster must have, as Ray reads it: {"zone": "a"}, "!a", "in(a,b)".
     """
 
     type: str
@@ -68,6 +69,7 @@ class HandlerSpec:
     memory: int | None = None
     resources: Mapping[str, float] | None = field(default=None, hash=False)
     concurrency: int | None = None
+    label_selector: Mapping[str, str] | None = field(default=None, hash=False)
     is_plug_in: bool = False  # nothing but a place for one: its function says so and fails
 
     @property
@@ -99,6 +101,7 @@ def handler(
     memory: int | None = None,
     resources: Mapping[str, float] | None = None,
     concurrency: int | None = None,
+    label_selector: Mapping[str, str] | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function, sync or async, for a node type; the fields are those of HandlerSpec. Leaves it as it is.
 
@@ -120,6 +123,7 @@ def handler(
             memory,
             resources,
             concurrency,
+            label_selector,
         )
         known = HANDLERS.get(node_type)
         if known is not None and known.is_plug_in:

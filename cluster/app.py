@@ -47,6 +47,14 @@ class WorkerInfo(NamedTuple):
     runners: int
 
 
+class _Executor(NamedTuple):
+    """How runners are made, given the incarnation. runners: of the default shape at most. on_stuck: as Pool's."""
+
+    factory: Callable[[str], RunnerFactory]
+    runners: int
+    on_stuck: Callable[[Shape, int, float], None] | None
+
+
 def run_worker(
     settings: Settings,
     *,
@@ -83,13 +91,13 @@ def run_worker(
         if not is_up():
             return
         verify(engine)
-        factory, runners = stack.enter_context(_executor(settings))
+        factory, runners, on_stuck = stack.enter_context(_executor(settings))
         while is_up():
             info = WorkerInfo(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
                 settings.concurrency, runners,
             )  # fmt: skip
-            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info, observer)
+            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info, observer, on_stuck)
 
             def started(info: WorkerInfo = info) -> None:
                 systemd.ready(f"runs with {info.runners} runners on {info.executor}")
@@ -106,8 +114,25 @@ def run_worker(
                     return
 
 
+def least_runners(settings: Settings) -> int | None:
+    """Of the default shape; None = always as many as there are at most."""
+    if settings.min_runners is None and settings.max_runners is None:
+        return None
+    return 1 if settings.min_runners is None else settings.min_runners
+
+
+def most_runners(settings: Settings, fitting: int) -> int:
+    """Of the default shape. fitting: that the cluster has room for now."""
+    return settings.runners or settings.max_runners or max(fitting, settings.min_runners or 0, 1)
+
+
 def _driver(
-    settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo, observer: Observer
+    settings: Settings,
+    store: DriverStore,
+    factory: RunnerFactory,
+    info: WorkerInfo,
+    observer: Observer,
+    on_stuck: Callable[[Shape, int, float], None] | None,
 ) -> Driver:
     shape = Shape(num_cpus=settings.runner_cpus)
     options = DriverOptions(
@@ -125,7 +150,17 @@ def _driver(
     )
 
     def make_pool(notify: Callable[[Any], None]) -> Pool:
-        return Pool(factory, notify, default=shape, size=info.runners, slots=settings.runner_slots)
+        return Pool(
+            factory,
+            notify,
+            default=shape,
+            size=info.runners,
+            slots=settings.runner_slots,
+            least=least_runners(settings),
+            busy=settings.runner_concurrency,
+            idle=settings.runner_idle,
+            on_stuck=on_stuck,
+        )
 
     about = {"version": info.version, "executor": info.executor, "concurrency": info.concurrency}
     about |= {"pid": os.getpid(), "host": socket.gethostname(), "queues": list(settings.queues)}
@@ -160,22 +195,21 @@ def _drained_by(stop: threading.Event, driver: Driver, systemd: Notifier) -> Ite
 
 
 @contextmanager
-def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactory], int]]:
-    """How runners are made, given the incarnation, and how many of the default shape there are to be."""
+def _executor(settings: Settings) -> Iterator[_Executor]:
     storage = settings.storage_root
     env = handler_env.collect(settings.secrets, None if storage is None else str(storage))
     if settings.executor == "local":
         make = local_runners(settings.runner_concurrency, settings.max_output_bytes, env)
-        yield lambda _: make, settings.runners or 1
+        yield _Executor(lambda _: make, most_runners(settings, 1), None)
         return
     # Here, since importing Ray takes a second and 60 MB, and must come after the bootstrap has set its environment.
     from cluster import ray_bootstrap
 
     with ray_bootstrap.running(settings) as cluster:
+        from actors.ray_offer import say_what_is_missing
         from actors.ray_pool import ray_runners
 
-        runners = settings.runners or max(1, int(cluster.cpus / (settings.runner_cpus or 1.0)))
-        yield (
+        yield _Executor(
             lambda incarnation: ray_runners(
                 incarnation,
                 settings.handlers,
@@ -184,5 +218,6 @@ def _executor(settings: Settings) -> Iterator[tuple[Callable[[str], RunnerFactor
                 settings.log_level,
                 env,
             ),
-            runners,
+            most_runners(settings, int(cluster.cpus / (settings.runner_cpus or 1.0))),
+            say_what_is_missing,
         )

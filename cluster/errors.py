@@ -5,6 +5,7 @@ ClusterError
 ├── ScheduleInvalid     a schedule that means no time
 ├── SettingsInvalid     the settings do not fit together, or one is unknown
 ├── RayUnavailable      no Ray to run on
+│   └── RayMismatch     another Ray or Python than the cluster's
 ├── PortTaken           the HTTP port cannot be opened
 └── PackageShadowed     another package of the same name stands in front of one of Dray's
 
@@ -102,6 +103,33 @@ class PortTaken(ClusterError):
 
     def __str__(self) -> str:
         return f"cannot open the HTTP port {self.host}:{self.port}: {self.reason}; set another DRAY_HTTP_PORT"
+
+
+class RayMismatch(RayUnavailable):
+    """The cluster and this process have another Ray or Python, which Ray does not let work together.
+
+    ray, python: its versions. our_ray, our_python: those of this process.
+    """
+
+    def __init__(self, address: str, ray: str, python: str, our_ray: str, our_python: str) -> None:
+        super().__init__(address, "another version")
+        self.args = (address, ray, python, our_ray, our_python)
+
+    def __str__(self) -> str:
+        address, ray, python, our_ray, our_python = self.args
+        todo = []
+        if ray != our_ray:
+            todo.append(f"pip install 'ray[default]=={ray}' here")
+        if python != our_python:
+            is_patch = python.split(".")[:2] == our_python.split(".")[:2]
+            todo.append(
+                f"run this with Python {python}"
+                + (" (or set RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL=minor)" if is_patch else "")
+            )
+        return (
+            f"the Ray cluster at {address} has Ray {ray} and Python {python}, this process Ray {our_ray} and "
+            f"Python {our_python}: {' and '.join(todo)}, or start the cluster with what is here"
+        )
 
 
 class PackageShadowed(ClusterError):

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -34,7 +35,7 @@ from typing import Any, NamedTuple
 
 from actors.handler_env import BUILT_IN
 from cluster import logs
-from cluster.errors import RayUnavailable
+from cluster.errors import RayMismatch, RayUnavailable
 from cluster.settings import PREFIX, Settings
 
 NAMESPACE = "dray"
@@ -62,6 +63,8 @@ _OWN_ENVIRONMENT = {
 _OWN_WITHOUT_DASHBOARD = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
 
 _CREDENTIALS = (f"{PREFIX}DATABASE_URL", f"{PREFIX}DIRECT_URL", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
+# What Ray says of a cluster that was started by another Ray or Python: theirs, then ours.
+_VERSIONS = re.compile(r"Version mismatch:.*?Ray: (\S+)\s+Python: (\S+).*?Ray: (\S+)\s+Python: (\S+)", re.DOTALL)
 
 
 class RayCluster(NamedTuple):
@@ -102,6 +105,8 @@ def start(settings: Settings) -> RayCluster:
         Exception
     ) as error:  # Ray raises whatever its parts raise: ConnectionError, RuntimeError, ValueError, its own
         stop()
+        if address is not None and (found := _VERSIONS.search(str(error))):
+            raise RayMismatch(address, *found.groups()) from error
         raise RayUnavailable(address, _one_line(error)) from error
     finally:
         if on_main_thread:

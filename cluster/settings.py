@@ -91,6 +91,13 @@ class Settings(BaseSettings):
     runners: Count | None = Field(
         None, description="runners of the default shape; unset: the cluster's CPUs / runner_cpus"
     )
+    min_runners: int | None = Field(
+        None, ge=0, le=1_000_000, description="pool follows demand: no fewer runners than this; 1 if only max is set"
+    )
+    max_runners: Count | None = Field(
+        None, description="pool follows demand: no more; unset, with min_runners: as DRAY_RUNNERS unset"
+    )
+    runner_idle: Seconds = Field(60.0, description="so long fewer runners must be enough until some are ended")
     runner_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that one runner asks of Ray")
     runner_concurrency: Count = Field(64, description="handlers at once in one runner")
     runner_slots: Count = Field(256, description="nodes that are sent to one runner at once")
@@ -186,6 +193,10 @@ class Settings(BaseSettings):
                 f"DRAY_RUNNER_SLOTS ({self.runner_slots}) is less than DRAY_RUNNER_CONCURRENCY "
                 f"({self.runner_concurrency}): a runner could never be busy"
             )
+        if self.runners is not None and (self.min_runners is not None or self.max_runners is not None):
+            problems.append("DRAY_RUNNERS is a fixed number: unset it, or DRAY_MIN_RUNNERS and DRAY_MAX_RUNNERS")
+        if self.max_runners is not None and (self.min_runners or 0) > self.max_runners:
+            problems.append(f"DRAY_MIN_RUNNERS ({self.min_runners}) is more than DRAY_MAX_RUNNERS ({self.max_runners})")
         if self.direct_url is not None and self.database_url is None:
             problems.append("DRAY_DIRECT_URL is only for LISTEN: set DRAY_DATABASE_URL too")
         if self.direct_url is not None and self.direct_url.is_transaction_pooler:

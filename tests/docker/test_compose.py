@@ -139,6 +139,7 @@ def statuses(project: Project) -> dict[str, int]:
     return {name: int(count) for name, count in zip(rows[::2], rows[1::2], strict=True)}
 
 
+@pytest.mark.docker
 def test_it_runs_grows_loses_a_node_and_finishes_everything(up: Project) -> None:
     up("exec", "-T", "driver", "dray", "workflow", "apply", "-", "--name", "w", given=json.dumps(GRAPH))
     first = up("exec", "-T", "driver", "dray", "submit", "w", "--wait")
@@ -167,6 +168,7 @@ def sql(project: Project, statement: str) -> list[str]:
     return project("exec", "-T", "postgres", "psql", "-U", "dray", "-d", "dray", "-Atc", statement).split()
 
 
+@pytest.mark.docker
 def test_the_dashboard_is_on_loopback_and_asks_for_the_token(up: Project) -> None:
     (head,) = up.containers("head")
     (binding,) = engine.inspect(head)["NetworkSettings"]["Ports"]["8265/tcp"]
@@ -182,6 +184,7 @@ def _http(url: str, token: str | None = None) -> int:
     return httpx.get(url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=60).status_code
 
 
+@pytest.mark.docker
 def test_no_ray_process_is_told_the_password(up: Project) -> None:
     for service in ("head", "worker", "driver"):
         for container in up.containers(service):
@@ -194,6 +197,7 @@ def test_no_ray_process_is_told_the_password(up: Project) -> None:
             assert [line for line in seen.splitlines() if allowed not in line] == [], service
 
 
+@pytest.mark.docker
 def test_stopped_it_drains(up: Project) -> None:
     (driver,) = up.containers("driver")
     up("stop", "driver")
@@ -201,6 +205,7 @@ def test_stopped_it_drains(up: Project) -> None:
     assert engine.inspect(driver)["State"]["ExitCode"] == 0
 
 
+@pytest.mark.docker
 def test_it_runs_behind_pgbouncer(up: Project) -> None:
     given = {"POSTGRES_SERVER": "pgbouncer", "POSTGRES_PORT": "6543", "PGBOUNCER_IMAGE": engine.pgbouncer_image()}
     pooled = Project("pgbouncer", **{**up.environ, **given, "COMPOSE_PROFILES": "pgbouncer"})

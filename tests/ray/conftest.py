@@ -50,10 +50,10 @@ class LivePool:
     results, lost: task id -> what came. infos: runner -> RunnerInfo. ended: (runner's id in the database, reason).
     """
 
-    def __init__(self, factory: Any, size: int, slots: int, shape: Shape) -> None:
+    def __init__(self, factory: Any, size: int, slots: int, shape: Shape, **options: Any) -> None:
         self.shape = shape
         self.inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self.pool = Pool(factory, self.inbox.put, default=shape, size=size, slots=slots)
+        self.pool = Pool(factory, self.inbox.put, default=shape, size=size, slots=slots, **options)
         self.results: dict[int, NodeResult] = {}
         self.by: dict[int, int] = {}  # task id -> the runner's id in the database
         self.lost: dict[int, tuple[str, bool]] = {}

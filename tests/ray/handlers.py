@@ -106,3 +106,18 @@ def eats(config: dict[str, Any], ctx: NodeContext) -> None:
     while True:
         eaten.append(bytearray(50 << 20))
         time.sleep(0.01)
+
+
+@handler("ray.on_gpu", num_gpus=1)
+def on_gpu(config: dict[str, Any], ctx: NodeContext) -> str:
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+@handler("ray.licensed", resources={"licence": 1}, num_cpus=0)
+def licensed(config: dict[str, Any], ctx: NodeContext) -> int:
+    return os.getpid()
+
+
+@handler("ray.in_zone_b", label_selector={"zone": "b"})
+def in_zone_b(config: dict[str, Any], ctx: NodeContext) -> int:
+    return os.getpid()

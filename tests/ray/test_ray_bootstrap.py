@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,33 @@ def test_a_killed_driver_leaves_no_ray_behind() -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+MISMATCH = """
+from ray.cluster_utils import Cluster
+os.environ["RAY_AUTH_MODE"] = "disabled"
+cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1, "include_dashboard": False}})
+from ray._private import utils
+utils.compute_version_info = lambda: {versions}
+try:
+    ray_bootstrap.start(load(ray_address=cluster.address))
+except RayUnavailable as error:
+    print(json.dumps([str(error), type(error).__name__]))
+from ray._private.worker import global_worker
+global_worker.node = None  # half joined, for which the test's own cluster would refuse to end
+cluster.shutdown()
+"""
+
+
+@pytest.mark.parametrize(
+    ("versions", "fix"),
+    [
+        (("1.2.3", platform.python_version()), f"pip install 'ray[default]=={version('ray')}' here, or start"),
+        ((version("ray"), "3.1.4"), f"Python 3.1.4: run this with Python {platform.python_version()}, or start"),
+    ],
+)
+def test_another_ray_or_python_than_the_clusters_is_refused_with_the_fix(versions: tuple[str, str], fix: str) -> None:
+    message, kind = run(MISMATCH.format(versions=repr(versions)))
+    assert kind == "RayMismatch"
+    assert fix in message
+    assert "\n" not in message

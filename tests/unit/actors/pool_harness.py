@@ -46,13 +46,15 @@ class FakeRunner:
 class PoolHarness:
     """Every step goes through here, and ends with Pool.check()."""
 
-    def __init__(self, size: int = 2, slots: int = 4) -> None:
+    def __init__(self, size: int = 2, slots: int = 4, **options: Any) -> None:
         self.now = 1_000.0
         self.runners: dict[int, FakeRunner] = {}
         self.inbox: list[PoolEvent] = []
         self.mute: set[int] = set()  # runners that do not answer
         self._ids = itertools.count(1)
-        self.pool = Pool(self._make, self.inbox.append, default=DEFAULT, size=size, slots=slots, clock=lambda: self.now)
+        self.pool = Pool(
+            self._make, self.inbox.append, default=DEFAULT, size=size, slots=slots, clock=lambda: self.now, **options
+        )
 
     def _make(self, number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> FakeRunner:
         assert number not in self.runners

@@ -235,6 +235,9 @@ def test_shape_of_a_handler() -> None:
     assert shape_of(HandlerSpec("a", gpu), DEFAULT) is DEFAULT
     assert shape_of(HandlerSpec("a", gpu, num_gpus=1), DEFAULT) == Shape(1.0, 1)
     assert shape_of(HandlerSpec("a", gpu, num_cpus=0.5, memory=7), DEFAULT) == Shape(0.5, 0, 7)
+    labelled = Shape(1.0, labels=(("zone", "b"),))
+    assert shape_of(HandlerSpec("a", gpu, label_selector={"zone": "b"}), DEFAULT) == labelled
+    assert labelled.alone() == Shape(0.0, solo=True, labels=(("zone", "b"),))
     many = HandlerSpec("a", gpu, num_cpus=0, resources={"b": 1, "a": 2})
     assert shape_of(many, DEFAULT) == Shape(0, resources=(("a", 2), ("b", 1)))
 

@@ -229,12 +229,12 @@ def test_a_handle_that_only_answers_with_results_is_never_silent(pool: PoolHarne
     assert pool.tick(1_000) == []
 
 
-def test_a_runner_that_does_not_start_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_runner_that_does_not_start_is_told_every_minute(caplog: pytest.LogCaptureFixture) -> None:
     pool = PoolHarness(size=1)
     pool.pool.start()
     with caplog.at_level(logging.WARNING, "dray.pool"):
         pool.tick(200)
     assert [each.getMessage() for each in caplog.records] == [
-        "a runner does not start; has the cluster what it asks for?"
-    ]
+        "runners do not start; has the cluster what they ask for?"
+    ] * 3
     assert not pool.runners[1].kills, "the cluster may be growing"

@@ -14,6 +14,7 @@ from cluster.errors import (
     PackageShadowed,
     PortTaken,
     Problem,
+    RayMismatch,
     RayUnavailable,
     ScheduleInvalid,
     SettingsInvalid,
@@ -28,6 +29,7 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     SettingsInvalid: SettingsInvalid(["DRAY_LEASE_TTL: must be more than 3 s", "DRAY_FOO: unknown"]),
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
     PortTaken: PortTaken("127.0.0.1", 9464, "address in use"),
+    RayMismatch: RayMismatch("head:6379", "2.60.0", "3.12.1", "2.59.0", "3.11.1"),
     PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),
 }
 
