@@ -256,6 +256,7 @@ class Pool:
                 "database_id": each.db_id,
                 "shape": each.shape,
                 "nodes": len(each.tasks),
+                "tasks": list(each.tasks),
                 "retiring": each.retiring,
                 "silent": each.silent,
             }

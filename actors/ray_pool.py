@@ -52,6 +52,7 @@ LONG_POLL = 10.0  # seconds
 THREADS = 4  # of an actor: one waits in collect(), one more may after a lost answer, and the others must get through
 UNREACHABLE = 30.0  # seconds that Ray may fail to reach an actor before it counts as dead
 ANSWER_BYTES = 90_000  # of one answer; up to 100 KiB travel in the reply itself, more through the object store
+LATE = 30.0  # seconds after which a batch that has not arrived counts as lost; a large one is slow on a busy machine
 DISAGREE = "messages between it and the driver were lost"
 SECRETS = ("DRAY_", "DATABASE_URL", "SUPABASE_", "POSTGRES_", "PG")
 
@@ -179,7 +180,8 @@ class RayRunner:
         self._collecting = False
         self._batch: bytes | None = None  # goes with the next collect()
         self._sent = 0  # batches
-        self._sent_before = [0, 0]  # ... when the last collect() was called, and the one before
+        self._marked = self._due = 0  # ... by the collect() at _marked_at, and by one that was LATE before it
+        self._marked_at = 0.0
         self._answers = 0
         self._hello()
 
@@ -199,7 +201,9 @@ class RayRunner:
 
     def collect(self) -> None:
         RayRunner.calls += 1
-        self._sent_before = [self._sent, self._sent_before[0]]
+        now = time.monotonic()
+        if now - self._marked_at >= LATE:
+            self._marked_at, self._marked, self._due = now, self._sent, self._marked
         batch, self._batch = self._batch, None
         self._collecting = True
         self._follow(self._actor.collect.remote(batch), self._collected)
@@ -243,8 +247,9 @@ class RayRunner:
         self._collecting = False
         number, batches, results, retiring = marshal.loads(answer)  # noqa: S302  # see the top of this file
         self._answers += 1
-        # A batch that was sent before the last but one collect() has arrived by now, or never will.
-        if number != self._answers or batches < self._sent_before[1]:
+        # A batch that was sent so long ago, and before the last but one collect(), has arrived by now, or never will.
+        # Its arguments above 100 KiB come through the object store: later calls may overtake it.
+        if number != self._answers or batches < self._due:
             self._lost(DISAGREE, crash=False)
             return
         self._notify(Collected(self._number, [_result(each) for each in results], retiring))

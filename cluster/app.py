@@ -8,7 +8,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -19,7 +18,10 @@ from actors.registry import load_handlers
 from cluster import failpoints, logs
 from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
+from cluster.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
+from cluster.observer import Observer
 from cluster.schedules import Bounds
+from cluster.sd_notify import Notifier
 from cluster.settings import Settings
 from store.connection import connect, wait_until_up
 from store.driver_store import DriverStore
@@ -28,8 +30,8 @@ from store.listener import Listener
 from store.migrate import verify
 from store.url import DatabaseURL
 
-# Claim, commit, lease, housekeeping, schedules, clerk: one connection each, so that none waits for another.
-CONNECTIONS = 6
+# Claim, commit, lease, housekeeping, schedules, clerk, monitoring: one connection each, so that none waits for another.
+CONNECTIONS = 7
 
 log = logs.get("worker")
 
@@ -46,29 +48,38 @@ class WorkerInfo(NamedTuple):
 
 
 def run_worker(
-    settings: Settings, *, stop: threading.Event, on_ready: Callable[[WorkerInfo], None] = lambda _: None
+    settings: Settings,
+    *,
+    stop: threading.Event,
+    on_ready: Callable[[WorkerInfo], None] = lambda _: None,
+    bounded: Bounded = FOR_EVER,
 ) -> None:
     """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
 
     A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once
-    its lease is there.
+    its lease is there. bounded: when it is to end by itself.
     Raises StoreError, RegistryError and ClusterError with one line for a user.
     """
     assert settings.database_url is not None, "the command line asks for one"
     failpoints.configure(settings.failpoints)
+    systemd = Notifier.from_environment()
     load_handlers(settings.handlers)
     engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
+    observer, watching = Observer(), DriverStore(engine)
 
     def is_up() -> bool:
         """Wait for the database; False when told to stop."""
 
         def say(reason: str) -> None:
             log.warning("waiting for the database", reason=reason)
+            systemd.alive("waiting for the database")
 
         return not stop.is_set() and wait_until_up(engine, say, stop=stop)
 
     with ExitStack() as stack:
         stack.callback(engine.dispose)
+        stack.enter_context(monitored(settings, observer, watching))
+        stack.enter_context(ended_in_time(bounded, settings, observer, watching, stop))
         if not is_up():
             return
         verify(engine)
@@ -78,18 +89,26 @@ def run_worker(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
                 settings.concurrency, runners,
             )  # fmt: skip
-            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info)
-            with _drained_by(stop, driver):
+            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info, observer)
+
+            def started(info: WorkerInfo = info) -> None:
+                systemd.ready(f"runs with {info.runners} runners on {info.executor}")
+                on_ready(info)
+
+            with _drained_by(stop, driver, systemd):
                 try:
-                    driver.run(partial(on_ready, info))
+                    driver.run(started, systemd.alive)
                 except (LeaseLost, Unavailable) as error:
+                    observer.waits()
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
                 else:
                     return
 
 
-def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo) -> Driver:
+def _driver(
+    settings: Settings, store: DriverStore, factory: RunnerFactory, info: WorkerInfo, observer: Observer
+) -> Driver:
     shape = Shape(num_cpus=settings.runner_cpus)
     options = DriverOptions(
         queues=settings.queues,
@@ -110,7 +129,7 @@ def _driver(settings: Settings, store: DriverStore, factory: RunnerFactory, info
 
     about = {"version": info.version, "executor": info.executor, "concurrency": info.concurrency}
     about |= {"pid": os.getpid(), "host": socket.gethostname(), "queues": list(settings.queues)}
-    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about)
+    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about, observer)
 
 
 def _listener(settings: Settings) -> Listener | None:
@@ -120,13 +139,14 @@ def _listener(settings: Settings) -> Listener | None:
 
 
 @contextmanager
-def _drained_by(stop: threading.Event, driver: Driver) -> Iterator[None]:
+def _drained_by(stop: threading.Event, driver: Driver, systemd: Notifier) -> Iterator[None]:
     """The driver drains when `stop` is set."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set():
             if stop.wait(0.2):
+                systemd.stopping()
                 driver.drain()
                 return
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import cli_control, cli_executions, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
+from cluster import cli_control, cli_executions, cli_health, cli_queues, cli_schedules, cli_signals, cli_workflow, logs
 from cluster.cli_base import (
     Exit,
     Stop,
@@ -41,6 +41,8 @@ app.add_typer(cli_workflow.app, name="workflow")
 app.add_typer(cli_executions.app, name="executions")
 app.add_typer(cli_queues.app, name="queues")
 app.add_typer(cli_schedules.app, name="schedule")
+app.command("health")(cli_health.health)
+app.command("runners")(cli_health.runners)
 app.command("submit")(cli_executions.submit)
 app.command("signal")(cli_signals.signal)
 app.add_typer(cli_signals.app, name="approvals")
@@ -69,6 +71,8 @@ def worker(
     concurrency: Concurrency = None,
     queues: Queues = None,
     handlers: Handlers = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End once nothing is queued or due soon.")] = False,
+    max_runtime: Annotated[str | None, typer.Option(help="End in time, e.g. 14m; for cron and serverless.")] = None,
 ) -> None:
     """Run a driver: claim executions and run their nodes, until SIGTERM or Ctrl-C. Start as many as you like."""
     from cluster.dev import stopped_by_signals
@@ -78,6 +82,28 @@ def worker(
             executor=executor, ray_address=ray_address, concurrency=concurrency, queues=queues, handlers=handlers
         )
     )
+    bounded = cli_health.bounded(settings, drain, max_runtime)
+    with stopped_by_signals() as stop:
+        _drive(settings, stop, bounded)
+
+
+@app.command()
+def single(
+    executor: Executor = None,
+    concurrency: Concurrency = None,
+    queues: Queues = None,
+    handlers: Handlers = None,
+) -> None:
+    """A driver and a Ray of its own, sized by the memory and CPUs that this container may use, until SIGTERM."""
+    from cluster import single as sizing
+    from cluster.dev import stopped_by_signals
+
+    given = {"executor": executor, "concurrency": concurrency, "queues": queues, "handlers": handlers}
+    given["ray_address"] = "local"
+    sized = sizing.here(given)
+    settings = with_database(settings_for(**{**given, **sized.values}))
+    for line in sized.told:
+        logs.get("single").info(line)
     with stopped_by_signals() as stop:
         _drive(settings, stop)
 
@@ -104,9 +130,10 @@ def dev(
         dev_server.run(settings, serve)
 
 
-def _drive(settings: Any, stop: Any) -> None:
+def _drive(settings: Any, stop: Any, bounded: Any = None) -> None:
     from cluster import packages
     from cluster.app import WorkerInfo, run_worker
+    from cluster.monitoring import FOR_EVER
 
     packages.check_folder(Path.cwd())
     log = logs.get("worker")
@@ -124,7 +151,7 @@ def _drive(settings: Any, stop: Any) -> None:
         )
 
     try:
-        run_worker(settings, stop=stop, on_ready=started)
+        run_worker(settings, stop=stop, on_ready=started, bounded=bounded or FOR_EVER)
     except Exception as error:
         if code_of(error) is not None:
             raise

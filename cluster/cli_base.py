@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from cluster import logs
-from cluster.errors import ClusterError, PackageShadowed, RayUnavailable
+from cluster.errors import ClusterError, PackageShadowed, PortTaken, RayUnavailable
 
 if TYPE_CHECKING:
     from cluster.settings import Settings
@@ -60,7 +60,7 @@ def code_of(error: BaseException) -> Exit | None:
         (store.WaitTimeout,): Exit.TIMEOUT,
         (store.NotWaiting,): Exit.FAILED,
         (store.DatabaseURLInvalid, store.DataRefused): Exit.USAGE,
-        (store.EmbeddedError, RayUnavailable, PackageShadowed): Exit.NO_START,
+        (store.EmbeddedError, RayUnavailable, PackageShadowed, PortTaken): Exit.NO_START,
         (store.StoreError,): Exit.DATABASE,
         (ClusterError, ActorsError): Exit.USAGE,
     }

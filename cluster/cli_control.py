@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from store.client import Client
 
 Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended; print its output.")]
+Latest = Annotated[
+    bool, typer.Option("--latest", help="In the latest version; what has run must stand in that at the same place.")
+]
 ENDS = ("completed", "failed", "cancelled")
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
@@ -34,9 +37,9 @@ def resume(execution: Id, as_json: AsJson = False) -> None:
         _tell(execution, client.resume(execution), ("queued", "waiting", "running"), "resume", as_json)
 
 
-def retry(execution: Id, wait: Wait = False, as_json: AsJson = False) -> None:
+def retry(execution: Id, latest: Latest = False, wait: Wait = False, as_json: AsJson = False) -> None:
     """Go on with a failed or cancelled execution from what failed, in a new execution; print the id of that."""
-    _again(lambda client: client.retry(execution), execution, wait, as_json)
+    _again(lambda client: client.retry(execution, latest=latest), execution, wait, as_json)
 
 
 def rerun(
@@ -45,12 +48,13 @@ def rerun(
     given: Annotated[
         str | None, typer.Option("--input", help="JSON, @file, or - for stdin. [default: the earlier one's]")
     ] = None,
+    latest: Latest = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a part of an execution that has ended again, in a new execution; print the id of that."""
     value = None if given is None else json_value(given, "--input")
-    _again(lambda client: client.rerun(execution, from_node, value), execution, wait, as_json)
+    _again(lambda client: client.rerun(execution, from_node, value, latest=latest), execution, wait, as_json)
 
 
 def bulk(
@@ -62,6 +66,9 @@ def bulk(
     older_than: Annotated[
         str | None, typer.Option(metavar="AGE", help="Submitted longer ago than e.g. 90s, 30m, 2h, 7d.")
     ] = None,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Retry in the latest version; what does not fit in that is left alone.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
@@ -69,6 +76,8 @@ def bulk(
     """Cancel, pause, resume or retry all executions that the options take. Counts first, and asks."""
     if action not in ACTIONS:
         raise Stop(f"{action!r} is none of {', '.join(ACTIONS)}")
+    if latest and action != "retry":
+        raise Stop("--latest is of retry: leave it out")
     check_statuses(status)
     taken: dict[str, Any] = {
         "workflow": workflow,
@@ -81,7 +90,7 @@ def bulk(
         found = client.bulk(action, **taken, dry_run=True)
         if not dry_run and found.matched:
             _confirm(f"{action} {_count(found.matched)}?", yes)
-            found = client.bulk(action, **taken)
+            found = client.bulk(action, **taken, latest=latest)
     if as_json:
         put_json({"action": action, "dry_run": dry_run, **asdict(found)})
     elif dry_run:

@@ -14,6 +14,7 @@ execution back, no other end of it is written: what was decided before it heard 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -64,13 +65,23 @@ class LeaseGone(NamedTuple):
 
 
 class Committer(threading.Thread):
-    """notify: takes CommitDone, Refused and LeaseGone, in this thread."""
+    """notify: takes CommitDone, Refused and LeaseGone, in this thread.
 
-    def __init__(self, store: DriverStore, incarnation: str, notify: Callable[[object], None]) -> None:
+    wrote: told of each transaction, how many outcomes it had and how many seconds it took.
+    """
+
+    def __init__(
+        self,
+        store: DriverStore,
+        incarnation: str,
+        notify: Callable[[object], None],
+        wrote: Callable[[int, float], None] = lambda *_: None,
+    ) -> None:
         super().__init__(name="committer", daemon=True)
         self._store = store
         self._incarnation = incarnation
         self._notify = notify
+        self._wrote = wrote
         self._given: list[Entry] = []
         self._locked: list[Entry] = []  # ends of executions whose row somebody else had locked: to be tried again
         self._changed = threading.Condition()
@@ -157,9 +168,11 @@ class Committer(threading.Thread):
         ]
         failpoints.hit("before_commit")
         store, incarnation = self._store, self._incarnation
+        began = time.monotonic()
         settled = patiently(
             "commit", lambda: store.commit(incarnation, outcomes, settlements, children, taken), self._ended
         )
+        self._wrote(len(outcomes), time.monotonic() - began)
         failpoints.hit("after_commit")
         left_out = [each.execution_id for each in settlements if each.execution_id not in settled]
         if left_out:  # they are not ours any more, or locked by somebody who takes his time

@@ -53,6 +53,7 @@ from cluster.execution import ExecutionRun
 from cluster.graph_types import NO_GRAPH
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
+from cluster.observer import Observer, Parts
 from cluster.scheduler import Bounds, Scheduler
 from cluster.timers import Timers
 from store.driver_store import DriverStore
@@ -100,11 +101,13 @@ class Driver:
         listener: Listener | None,
         options: DriverOptions,
         info: dict[str, Any],
+        observer: Observer | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._store = store
         self._options = options
         self._info = info
+        self._observer = observer or Observer()
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._make_pool = make_pool
         self._listener = listener
@@ -134,8 +137,8 @@ class Driver:
         """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
         self._inbox.put(Drain())
 
-    def run(self, on_started: Callable[[], None] = lambda: None) -> None:
-        """Drive until drained. on_started: called once the lease is there and the threads run.
+    def run(self, on_started: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> None:
+        """Drive until drained. on_started: called once the lease is there and the threads run. on_turn: after each.
 
         Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good.
         """
@@ -144,7 +147,7 @@ class Driver:
         self._store.register(self.incarnation, options.lease_ttl, self._info)
         self._pool = self._make_pool(put)
         self._clerk = Clerk(self._store, self.incarnation, put)
-        self._committer = Committer(self._store, self.incarnation, put)
+        self._committer = Committer(self._store, self.incarnation, put, self._observer.wrote)
         self._claimer = Claimer(
             self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
             self._listener is not None, put,
@@ -160,6 +163,8 @@ class Driver:
         if self._listener is not None:
             threads.append(ListenThread(self._listener, self._claimer.hint))
         released = False
+        parts = Parts(self._pool, self._committer, keeper, self._timers, self._runs, self._tasks)
+        self._observer.begin(self.incarnation, options.lease_ttl, parts)
         try:
             for thread in threads:
                 thread.start()
@@ -167,6 +172,7 @@ class Driver:
             on_started()
             while not self._drained():
                 self._turn()
+                on_turn()
             failpoints.hit("before_release")
             self._claimer.stop()
             self._claimer.join()  # what it claims after the release would be nobody's
@@ -213,6 +219,7 @@ class Driver:
         self._pool.flush()
         failpoints.hit("after_dispatch")
         self._ask_for_more(now)
+        self._observer.turn(now)
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for an event, at most: until the next timer of any kind."""
@@ -237,6 +244,7 @@ class Driver:
     def _on_claimed(self, batch: ClaimedBatch, now: float) -> None:
         self._claimer.accept()
         self._last_claim = now
+        self._observer.takes(len(batch.found))
         for found in batch.found:
             if isinstance(found.graph, GraphInvalid):
                 self._refuse_graph(found, found.graph)
@@ -253,12 +261,14 @@ class Driver:
 
     def _on_pool(self, event: Any, now: float) -> None:
         news = self._pool.handle(event)
+        self._observer.pool_news(news)
         if news.results:
             failpoints.hit("after_collect")
         for runner, result in news.results:
             task = self._tasks.pop(result.id, None)
             if task is not None:
                 run, node, attempt = task
+                self._observer.collected(run.scopes.node(node).type, result)
                 run.tasks.pop(result.id, None)
                 self._handle(run, NodeDone(node, attempt, result, runner), now)
         for number, reason, crash in news.lost:
@@ -274,7 +284,7 @@ class Driver:
             if settlement is not None:
                 if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
                     del self._runs[run.id]
-                self._tell(run, settlement)
+                self._observer.ended(run, settlement)
             elif then:
                 self._handle(run, Committed(then), now)
 
@@ -297,6 +307,7 @@ class Driver:
     def _on_drain(self, event: Drain, now: float) -> None:
         if self._drain_until is None:
             self._drain_until = now + self._options.drain_timeout
+            self._observer.drains()
             # A node that may run once at most and has started must run now: the next driver would fail it.
             once = [each for each, (run, node, _) in self._tasks.items() if run.scopes.node(node).at_most_once]
             self._pool.drain(set(once))
@@ -368,18 +379,6 @@ class Driver:
             self._clerk.enter(runner, info)
         for db_id, reason in news.ended:
             self._clerk.leave(db_id, reason)
-
-    # Telling
-
-    def _tell(self, run: ExecutionRun, settlement: Settlement) -> None:
-        level = "debug" if settlement.status in ("waiting", "queued") else "info"
-        write = log.debug if level == "debug" else log.info
-        fields = {"execution": run.id, "workflow": run.graph.name}
-        if settlement.error:
-            fields["error"] = settlement.error
-        if settlement.wake_in is not None:
-            fields["seconds"] = f"{settlement.wake_in:.3g}"
-        write(f"execution {settlement.status}", **fields)
 
     def _drained(self) -> bool:
         if self._drain_until is None:

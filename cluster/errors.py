@@ -5,6 +5,7 @@ ClusterError
 ├── ScheduleInvalid     a schedule that means no time
 ├── SettingsInvalid     the settings do not fit together, or one is unknown
 ├── RayUnavailable      no Ray to run on
+├── PortTaken           the HTTP port cannot be opened
 └── PackageShadowed     another package of the same name stands in front of one of Dray's
 
 Every error keeps its arguments in `args`, so it survives pickling, and its text says what to do next.
@@ -88,6 +89,19 @@ class RayUnavailable(ClusterError):
             return f"cannot start Ray on this host: {self.reason}; free memory or CPUs, or use --executor local"
         todo = "check the address and that the head runs, or use --executor local"
         return f"cannot reach Ray at {self.address}: {self.reason}; {todo}"
+
+
+class PortTaken(ClusterError):
+    """The driver's HTTP port cannot be opened."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host = host
+        self.port = port
+        self.reason = reason
+        super().__init__(host, port, reason)
+
+    def __str__(self) -> str:
+        return f"cannot open the HTTP port {self.host}:{self.port}: {self.reason}; set another DRAY_HTTP_PORT"
 
 
 class PackageShadowed(ClusterError):

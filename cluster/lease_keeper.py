@@ -42,6 +42,11 @@ class LeaseKeeper(threading.Thread):
         self._ended = threading.Event()
         self.trusted_until = registered + ttl - self._margin
 
+    @property
+    def renewed(self) -> float:
+        """When the last renewal that was answered had been sent."""
+        return self.trusted_until - self._ttl + self._margin
+
     def stop(self) -> None:
         self._ended.set()
 

@@ -24,9 +24,11 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,20 +126,49 @@ def _init(settings: Settings, address: str | None) -> RayCluster:
     # yellow, whatever log_to_driver says: not where a program's result is expected, nor among lines of JSON.
     worker.print_to_stdstream = _told
     if address is None:
-        context: Any = ray.init(
-            address="local",
-            num_cpus=settings.ray_num_cpus or cpus_here(),
-            object_store_memory=settings.ray_object_store_mb * _MIB,
-            include_dashboard=settings.ray_dashboard,
-            namespace=NAMESPACE,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        with _spared():
+            context: Any = ray.init(
+                address="local",
+                num_cpus=settings.ray_num_cpus or cpus_here(),
+                object_store_memory=settings.ray_object_store_mb * _MIB,
+                include_dashboard=settings.ray_dashboard,
+                namespace=NAMESPACE,
+                log_to_driver=False,
+                configure_logging=False,
+                _plasma_directory=_plasma_directory(settings.ray_object_store_mb * _MIB),
+            )
     else:
         context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     found = str(context.address_info["gcs_address"])
     return RayCluster(found, float(resources.get("CPU", 0.0)), context.dashboard_url or None)
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """A Ray of our own without its autoscaler's monitor and its log monitor, which would take 100 MB.
+
+    Nothing here scales, and nobody reads what the log monitor publishes (the dashboard reads the files). `ray start`
+    has options for both, ray.init has none in 2.60: the parameters that it makes are changed on the way.
+    """
+    from ray._private import parameter as module
+
+    parameter: Any = module
+    made = parameter.RayParams
+    parameter.RayParams = partial(made, no_monitor=True, include_log_monitor=False)
+    try:
+        yield
+    finally:
+        parameter.RayParams = made
+
+
+def _plasma_directory(store: int) -> str | None:
+    """Elsewhere where /dev/shm is too small for the store: a container has 64 MB of it unless told otherwise."""
+    try:
+        found = os.statvfs("/dev/shm")  # noqa: S108
+    except OSError:
+        return None
+    return None if found.f_bavail * found.f_frsize > store else tempfile.gettempdir()
 
 
 def _told(data: dict[str, Any], ignore_prefix: bool = False) -> None:  # noqa: ARG001 - as Ray calls it

@@ -123,9 +123,15 @@ class Settings(BaseSettings):
         "INFO", description="DEBUG shows every node"
     )
     log_format: Literal["auto", "text", "json"] = Field("auto", description="auto: text on a terminal, else JSON")
+    health_file: Path | None = Field(
+        None, description="where a driver reports how it is, for `dray health`; unset: one in the temporary folder"
+    )
+    stuck_after: Seconds = Field(60.0, description="a driver for which nothing goes on so long counts as stuck")
+    http_port: int | None = Field(None, ge=1, le=65535, description="port of /livez, /readyz and /metrics; unset: none")
+    http_host: str = Field("127.0.0.1", description="the address that this port is bound to")
     failpoints: str = Field("", description="for tests: where this process dies (cluster/failpoints.py)")
 
-    @field_validator("data_dir", "storage_root")
+    @field_validator("data_dir", "storage_root", "health_file")
     @classmethod
     def _expand(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()

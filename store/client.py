@@ -25,7 +25,7 @@ from store.client_retention import RetentionClient
 from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
-from store.records import FINAL, StoredWorkflow
+from store.records import FINAL, StoredWorkflow, queue_stats
 
 FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
 LONGEST_LOOK = 0.5
@@ -238,7 +238,8 @@ class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, Signal
     # The whole
 
     def stats(self) -> dict[str, Any]:
-        """{"queues": {queue: {status: count}}, "oldest_queued_seconds": {queue: seconds}, "drivers": [{"id", "host",
+        """{"queues": {queue: {status: count}}, "oldest_queued_seconds": {queue: seconds}, "open": {queue: {"queued",
+        "running", "waiting", "paused", "oldest_seconds"}} as dray.queue_stats has it, "drivers": [{"id", "host",
         "pid", "started_at", "lease_seconds", "executions", "info"}]}; lease_seconds: left, negative = about to be
         reaped."""
         queues: dict[str, dict[str, int]] = {}
@@ -248,6 +249,10 @@ class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, Signal
         return {
             "queues": queues,
             "oldest_queued_seconds": dict(self._ask("oldest_queued", {})),
+            "open": {
+                queue: {**counts, "oldest_seconds": oldest}
+                for queue, counts, oldest in map(queue_stats, self._ask("queue_stats", {}))
+            },
             "drivers": [dict(zip(names, row, strict=True)) for row in self._ask("list_drivers", {})],
         }
 

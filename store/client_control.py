@@ -41,20 +41,30 @@ class ControlClient(ClientBase):
         """Let it go on; gives its status now, also where it was not paused. Raises ExecutionNotFound."""
         return self._control("resume", execution)
 
-    def retry(self, execution: str) -> str:
+    def retry(self, execution: str, *, latest: bool = False) -> str:
         """Go on with one that has failed or was cancelled from what it has recorded, in a new execution; gives the id
-        of that. Raises ExecutionNotFound, ExecutionUnfit."""
-        return self._again("retry", execution)
+        of that. latest: in the latest version of the workflow, where what has run stands in that at the same place.
 
-    def rerun(self, execution: str, from_node: str, input: Any = None) -> str:  # noqa: A002 - the word for it
+        Raises ExecutionNotFound, ExecutionUnfit.
+        """
+        return self._again("retry", execution, latest=latest)
+
+    def rerun(
+        self,
+        execution: str,
+        from_node: str,
+        input: Any = None,  # noqa: A002 - the word for it
+        *,
+        latest: bool = False,
+    ) -> str:
         """Run this node of one that has ended, and all that follows from it, once more in a new execution; gives the id
-        of that. Of a node in a loop: the outermost loop around it. input: None = that of the earlier one.
+        of that. Of a node in a loop: the outermost loop around it. input: None = that of the earlier one. latest: as in
+        retry(); the node may be a new one.
 
         Raises ExecutionNotFound, ExecutionUnfit, and DataRefused for a node that the workflow has not.
         """
-        return self._again(
-            "rerun", execution, from_node=from_node, input=None if input is None else json_text(input, "input")
-        )
+        text = None if input is None else json_text(input, "input")
+        return self._again("rerun", execution, from_node=from_node, input=text, latest=latest)
 
     def bulk(
         self,
@@ -66,12 +76,14 @@ class ControlClient(ClientBase):
         queue: str | None = None,
         after: datetime | None = None,
         before: datetime | None = None,
+        latest: bool = False,
         dry_run: bool = False,
     ) -> Bulk:
         """cancel, pause, resume or retry whatever this takes, in batches of a transaction each; dry_run: only count.
 
         after, before: when it was submitted; what comes while this runs is left alone. retry: only what nobody has
-        repeated yet. Raises DataRefused for another action.
+        repeated yet. latest: retry in the latest version; what does not fit in that is left alone. Raises DataRefused
+        for another action.
         """
         given: dict[str, Any] = {
             "workflow": workflow,
@@ -94,14 +106,14 @@ class ControlClient(ClientBase):
                 time.sleep(PAUSE)
                 if not self._ask("bulk_count", {"action": action, "filter": text})[0][0]:
                     break
-            done += self._pass(action, text)
+            done += self._pass(action, text, latest)
         return Bulk(matched, done)
 
-    def _pass(self, action: str, text: str) -> int:
+    def _pass(self, action: str, text: str, latest: bool) -> int:
         done = 0
         behind: str | None = None
         while True:
-            given = {"action": action, "filter": text, "most": BATCH, "behind": behind}
+            given = {"action": action, "filter": text, "most": BATCH, "behind": behind, "latest": latest}
             ((count, behind),) = self._ask("bulk", given)
             done += int(count)
             if behind is None:

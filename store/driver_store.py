@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import psycopg2
 from sqlalchemy import Engine
+from sqlalchemy.pool import QueuePool
 
 from store.arrays import numbers, texts
 from store.connection import connection
@@ -30,6 +31,7 @@ from store.records import (
     StoredOutcome,
     StoredWorkflow,
     Taken,
+    queue_stats,
 )
 from store.schedule_store import ScheduleStore
 
@@ -202,6 +204,20 @@ class DriverStore(ScheduleStore):
 
     def end_runner(self, runner: int, reason: str) -> None:
         self._ask("end_runner", {"id": runner, "reason": reason})
+
+    def queue_stats(self) -> list[tuple[str, dict[str, int], float]]:
+        """(queue, status -> executions, seconds that the oldest queued one has waited); reads what is open only."""
+        return [queue_stats(row) for row in self._ask("queue_stats", {})]
+
+    def work_left(self, incarnation: str, queues: Sequence[str], soon: float) -> bool:
+        """Whether this incarnation has something to do now or within `soon` seconds."""
+        ((left,),) = self._ask("work_left", {"driver": incarnation, "queues": list(queues), "soon": soon})
+        return bool(left)
+
+    def open_connections(self) -> int:
+        """Those of this process to the database, busy or idle."""
+        pool = self._engine.pool
+        return pool.checkedin() + pool.checkedout() if isinstance(pool, QueuePool) else 0
 
     def _ask(self, name: str, given: Mapping[str, Any]) -> list[Any]:
         """The rows of one statement. A bare cursor: it spares SQLAlchemy's work per statement and row."""

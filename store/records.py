@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
 from typing import Any, NamedTuple
@@ -199,3 +200,9 @@ class DueSchedule(NamedTuple):
     failures: int
     revision: int
     now: datetime
+
+
+def queue_stats(row: Sequence[Any]) -> tuple[str, dict[str, int], float]:
+    """A row of dray.queue_stats: queue, status -> executions, seconds that the oldest queued one has waited."""
+    queue, queued, running, waiting, paused, oldest = row
+    return queue, {"queued": queued, "running": running, "waiting": waiting, "paused": paused}, oldest

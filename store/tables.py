@@ -137,6 +137,12 @@ Index(
     execution.c.wake_at,
     postgresql_where=text("status = 'waiting' AND wake_at IS NOT NULL"),
 )
+Index(
+    "execution_parked_idx",
+    execution.c.queue,
+    execution.c.status,
+    postgresql_where=text("status IN ('waiting', 'paused')"),
+)
 Index("execution_owner_idx", execution.c.owner, execution.c.queue, postgresql_where=text("owner IS NOT NULL"))
 Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL OR wake"))
 Index("execution_parent_idx", execution.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))

@@ -35,10 +35,56 @@ BEGIN
     RETURN false;
 END $$;
 
+-- The version in which one begins again that ran in version `id`.
+CREATE FUNCTION dray.version_for(id integer, latest boolean) RETURNS dray.workflow LANGUAGE sql STABLE AS $$
+    SELECT v.* FROM dray.workflow w JOIN dray.workflow v ON v.name = w.name AND ($2 OR v.id = w.id) WHERE w.id = $1 ORDER BY v.version DESC LIMIT 1
+$$;
+
+-- What a graph says of where each node stands: its type, the edges into it, the loop around it, the nodes of the loop or fork that it begins;
+-- and what of its config decides about others' outcomes.
+CREATE FUNCTION dray.node_places(graph jsonb) RETURNS TABLE (node text, place jsonb) LANGUAGE sql IMMUTABLE AS $$
+    WITH incoming AS (
+        SELECT x ->> 'to' AS node, jsonb_agg(x - 'to' ORDER BY x) AS edges
+        FROM jsonb_array_elements(($1 -> 'edges') || coalesce($1 -> 'added', '[]')) x GROUP BY 1
+    ), region AS (
+        SELECT r ->> 'header' AS header, r ->> 'kind' AS kind, r -> 'nodes' AS nodes FROM jsonb_array_elements(coalesce($1 -> 'regions', '[]')) r
+    ), inside AS (
+        SELECT n.node, jsonb_build_array(r.header, r.kind) AS loop FROM region r, jsonb_array_elements_text(r.nodes) n (node)
+    ), loop AS (
+        SELECT r.header AS node, (SELECT jsonb_agg(n ORDER BY n) FROM jsonb_array_elements(r.nodes) n) AS nodes FROM region r
+    ), fork AS (
+        SELECT f ->> 'fork' AS node, jsonb_agg(f ORDER BY f) AS forks FROM jsonb_array_elements(coalesce($1 -> 'forks', '[]')) f GROUP BY 1
+    )
+    SELECT n ->> 'id', jsonb_build_array(n -> 'type', i.edges, s.loop, l.nodes, f.forks, n #> '{config,on_error}', n #> '{config,loop_label}')
+    FROM jsonb_array_elements($1 -> 'nodes') n
+    LEFT JOIN incoming i ON i.node = n ->> 'id'
+    LEFT JOIN inside s ON s.node = n ->> 'id'
+    LEFT JOIN loop l ON l.node = n ->> 'id'
+    LEFT JOIN fork f ON f.node = n ->> 'id'
+$$;
+
+-- Of the nodes `kept` and all that lead to them, those that stand elsewhere in `later`, or not at all. None: outcomes of `kept` mean the same
+-- in both graphs, and no node that has not run yet would have to run before one that has. Of a loop that leads there all nodes count.
+CREATE FUNCTION dray.moved_nodes(graph jsonb, later jsonb, kept text[]) RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
+    WITH RECURSIVE leads AS (
+        SELECT x ->> 'from' AS source, x ->> 'to' AS target FROM jsonb_array_elements(($1 -> 'edges') || coalesce($1 -> 'added', '[]')) x
+        UNION
+        SELECT n.node, r ->> 'header' FROM jsonb_array_elements(coalesce($1 -> 'regions', '[]')) r, jsonb_array_elements_text(r -> 'nodes') n (node)
+    ), before (node) AS (
+        SELECT k FROM unnest($3) k
+        UNION
+        SELECT l.source FROM before b JOIN leads l ON l.target = b.node
+    )
+    SELECT array_agg(b.node ORDER BY b.node)
+    FROM before b LEFT JOIN dray.node_places($1) o ON o.node = b.node LEFT JOIN dray.node_places($2) n ON n.node = b.node
+    WHERE n.node IS NULL OR n.place IS DISTINCT FROM o.place
+$$;
+
 -- (nothing) -> queued: a new execution of the same workflow version, with the outcomes of `source` but those of the nodes `without`, and but
 -- the failure that ended it. Attempts that led to nothing are not copied, so that a node has all its retries again; neither are signals.
+-- latest: of the latest version, where what is kept stands in that as it did; else it is refused.
 -- claim_count 1, because only then does a claim look at what is recorded. It has no parent: whoever waited for `source` has its answer.
-CREATE FUNCTION dray.begin_again(source dray.execution, without text[], new_input jsonb) RETURNS uuid LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION dray.begin_again(source dray.execution, without text[], new_input jsonb, latest boolean) RETURNS uuid LANGUAGE plpgsql VOLATILE
 SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     new_id uuid := dray.uuid7();
@@ -47,9 +93,11 @@ DECLARE
         SELECT x ->> 'from' AS node, jsonb_agg(x ->> 'to') AS targets
         FROM jsonb_array_elements((graph -> 'edges') || coalesce(graph -> 'added', '[]')) x WHERE x ->> 'label' = 'failed' GROUP BY 1) t);
     done text[] := ARRAY(SELECT c.node_key FROM dray.checkpoint c WHERE c.execution_id = source.id AND c.kind IN ('c', 'w'));
+    version dray.workflow := dray.version_for(source.workflow_id, latest);
+    moved text[];
 BEGIN
     INSERT INTO dray.execution (id, workflow_id, priority, queue, run_at, rank, claim_count)
-    VALUES (new_id, source.workflow_id, source.priority, source.queue, now(), dray.rank(source.queue, source.priority, now()), 1);
+    VALUES (new_id, version.id, source.priority, source.queue, now(), dray.rank(source.queue, source.priority, now()), 1);
     INSERT INTO dray.execution_input (execution_id, input, labels, source_id)
     SELECT new_id, coalesce(new_input, i.input), i.labels, source.id FROM dray.execution_input i WHERE i.execution_id = source.id;
     IF NOT FOUND THEN
@@ -66,13 +114,21 @@ BEGIN
                 OR (c.outcome ->> 'type', c.outcome ->> 'message') = (source.error ->> 'type', source.error ->> 'message'))
             IS TRUE OR dray.is_handled(c.node_key, done, coalesce(catches, '{}'))
         ELSE false END;
+    IF version.id <> source.workflow_id THEN
+        moved := dray.moved_nodes(graph, version.graph, ARRAY(SELECT DISTINCT dray.node_of(c.node_key) FROM dray.checkpoint c WHERE c.execution_id = new_id));
+        IF moved IS NOT NULL THEN
+            RAISE EXCEPTION 'execution % cannot go on in version % of workflow "%": of what has run, or leads there, these nodes are gone, of '
+                'another type, or at another place: %', source.id, version.version, version.name, array_to_string(moved, ', ')
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+    END IF;
     PERFORM dray.limit_executions(ARRAY[new_id], source.tenant, source.concurrency_key);
     PERFORM dray.wake_drivers();
     RETURN new_id;
 END $$;
 
 -- failed, cancelled -> the id of a new execution, which goes on from there. NULL: no such execution.
-CREATE FUNCTION dray.retry(id uuid) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION dray.retry(id uuid, latest boolean DEFAULT false) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
 DECLARE source dray.execution;
 BEGIN
     SELECT e.* INTO source FROM dray.execution e WHERE e.id = retry.id FOR KEY SHARE;
@@ -84,7 +140,7 @@ BEGIN
             CASE WHEN source.status = 'completed' THEN '; to run a part of it again: dray rerun' ELSE '' END
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    RETURN dray.begin_again(source, '{}', NULL);
+    RETURN dray.begin_again(source, '{}', NULL, latest);
 END $$;
 
 -- The nodes that a run from this one begins anew: it, and all that its edges lead to. Of a node in a loop, the outermost loop around it, as a
@@ -109,8 +165,8 @@ CREATE FUNCTION dray.nodes_from(graph jsonb, from_node text) RETURNS text[] LANG
 $$;
 
 -- completed, failed, cancelled -> the id of a new execution, in which this node and all behind it run again; what comes before it, or stands
--- beside it, is kept. input NULL: that of the earlier one. NULL: no such execution.
-CREATE FUNCTION dray.rerun(id uuid, from_node text, input jsonb DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
+-- beside it, is kept. input NULL: that of the earlier one. latest: the node may be one that only the latest version has. NULL: no such execution.
+CREATE FUNCTION dray.rerun(id uuid, from_node text, input jsonb DEFAULT NULL, latest boolean DEFAULT false) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     source dray.execution;
     version dray.workflow;
@@ -124,13 +180,16 @@ BEGIN
         RAISE EXCEPTION 'execution % is %: only one that has ended is run again', source.id, source.status
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    SELECT w.* INTO version FROM dray.workflow w WHERE w.id = source.workflow_id;
+    version := dray.version_for(source.workflow_id, latest);
     without := dray.nodes_from(version.graph, from_node);
+    IF version.id <> source.workflow_id THEN
+        without := without || dray.nodes_from((SELECT w.graph FROM dray.workflow w WHERE w.id = source.workflow_id), from_node);
+    END IF;
     IF without IS NULL THEN
         RAISE EXCEPTION 'there is no node "%" in version % of workflow "%"', from_node, version.version, version.name
             USING ERRCODE = 'invalid_parameter_value', HINT = 'its nodes: dray workflow show';
     END IF;
-    RETURN dray.begin_again(source, without, rerun.input);
+    RETURN dray.begin_again(source, without, rerun.input, latest);
 END $$;
 
 -- Whether a filter {"workflow", "status": [], "labels", "queue", "after", "before"} takes an execution, and this can be done to it. after, before:
@@ -170,9 +229,10 @@ CREATE FUNCTION dray.bulk_count(action text, filter jsonb DEFAULT '{}', OUT coun
 $$;
 
 -- cancel, pause, resume or retry of the first `most` executions that a filter takes, in the order of their ids, beginning behind `behind`.
--- Waits for nobody: those that somebody keeps locked are left out. done: how many. last: the last that was looked at; NULL: that was all.
-CREATE FUNCTION dray.bulk(action text, filter jsonb DEFAULT '{}', most integer DEFAULT 500, behind uuid DEFAULT NULL, OUT done integer, OUT last uuid)
-LANGUAGE plpgsql VOLATILE AS $$
+-- Waits for nobody: those that somebody keeps locked are left out. latest: retries in the latest version, and leaves out what does not fit
+-- there. done: how many. last: the last that was looked at; NULL: that was all.
+CREATE FUNCTION dray.bulk(action text, filter jsonb DEFAULT '{}', most integer DEFAULT 500, behind uuid DEFAULT NULL, latest boolean DEFAULT false,
+    OUT done integer, OUT last uuid) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     ids uuid[] := ARRAY(SELECT b FROM dray.bulk_ids(bulk.action, bulk.filter, bulk.behind, bulk.most, NULL) b);
     this uuid;
@@ -183,8 +243,16 @@ BEGIN
     held := ARRAY(SELECT e.id FROM dray.execution e WHERE e.id = ANY (ids) ORDER BY e.id FOR NO KEY UPDATE SKIP LOCKED);
     -- Anew, now that nobody else changes them: somebody may have been faster.
     FOREACH this IN ARRAY ARRAY(SELECT b FROM dray.bulk_ids(bulk.action, bulk.filter, NULL, NULL, held) b) LOOP
-        PERFORM CASE bulk.action WHEN 'cancel' THEN dray.cancel(this) WHEN 'pause' THEN dray.pause(this)
-            WHEN 'resume' THEN dray.resume(this) ELSE dray.retry(this)::text END;
+        IF latest AND bulk.action = 'retry' THEN
+            BEGIN
+                PERFORM dray.retry(this, true);
+            EXCEPTION WHEN object_not_in_prerequisite_state THEN
+                CONTINUE;
+            END;
+        ELSE
+            PERFORM CASE bulk.action WHEN 'cancel' THEN dray.cancel(this) WHEN 'pause' THEN dray.pause(this)
+                WHEN 'resume' THEN dray.resume(this) ELSE dray.retry(this)::text END;
+        END IF;
         done := done + 1;
     END LOOP;
 END $$;

@@ -67,6 +67,23 @@ def test_what_failed_is_retried_and_a_part_runs_again(shell: Shell, tmp_path: Pa
     assert (refused.code, "is completed" in refused.line) == (1, True)
 
 
+def test_what_failed_by_its_graph_goes_on_in_the_latest_version(shell: Shell) -> None:
+    def node(code: str) -> dict[str, object]:
+        return {"id": "risky", "type": "code", "config": {"code": code}, "max_retries": 0}
+
+    start, edges = {"id": "start", "type": "trigger"}, [{"from": "start", "to": "risky"}]
+    apply(shell, "broken", [start, node("raise ValueError('broken')")], edges)
+    failed = json.loads(shell("submit", "broken", "--wait", "--json").out)["id"]
+    apply(shell, "broken", [start, node("result = 1")], edges)
+    assert shell("retry", failed, "--wait").code == 1
+    assert shell("retry", failed, "--latest", "--wait", "--json").json["version"] == 2
+    assert shell("rerun", failed, "--from", "risky", "--latest", "--wait", "--json").json["version"] == 2
+    apply(shell, "broken", [node("result = 1")], [])
+    refused = shell("retry", failed, "--latest")
+    assert (refused.code, refused.line.endswith("at another place: start")) == (1, True)
+    assert shell("bulk", "pause", "--latest").line == "--latest is of retry: leave it out"
+
+
 def test_many_are_counted_then_done(shell: Shell, later: str) -> None:
     mine = ("--label", "batch=7", "--queue", "nobody")
     ids = {submit(shell, later, *mine) for _ in range(3)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.commands import EXAMPLES, Shell
+from tests.acceptance.commands import EXAMPLES, SECONDS, Shell
 
 SLOW = {
     "nodes": [{"id": "start", "type": "trigger"}, {"id": "wait", "type": "delay", "config": {"delay_seconds": 3600}}]
@@ -70,16 +71,17 @@ def test_input_comes_from_a_file_or_from_standard_input(shell: Shell) -> None:
 
 def test_submit_prints_the_id_and_show_tells_the_whole_story(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
-    execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--label", "story=told").out.strip()
-    shell("submit", "hello", "--wait")
-    found = shell("executions", "show", execution, "--json").json
-    assert (found["id"], found["status"], found["labels"]) == (execution, "completed", {"story": "told"})
+    execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--label", "team=blue").out.strip()
+    until = time.monotonic() + SECONDS
+    while (found := shell("executions", "show", execution, "--json").json)["status"] != "completed":
+        assert time.monotonic() < until, found
+    assert (found["id"], found["status"], found["labels"]) == (execution, "completed", {"team": "blue"})
     assert {each["node_key"] for each in found["attempts"]} == {"start", "greeting"}
     text = shell("executions", "show", execution)
     assert (text.code, text.err) == (0, "")
     assert "completed" in text.out
     assert "greeting" in text.out
-    listed = shell("executions", "list", "--label", "story=told", "--json").json
+    listed = shell("executions", "list", "--label", "team=blue", "--json").json
     assert [each["id"] for each in listed] == [execution]
     assert execution in shell("executions", "list", "--workflow", "hello", "--status", "completed").out
 

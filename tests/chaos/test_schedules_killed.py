@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,9 +23,9 @@ def slots(client: Client) -> list[datetime]:
     return sorted(map(datetime.fromisoformat, found))
 
 
-def wait_for_slots(client: Client, count: int, running: DriverProcess) -> None:
+def wait_until(true: Callable[[], bool], running: DriverProcess) -> None:
     until = time.monotonic() + PATIENCE
-    while len(slots(client)) < count:
+    while not true():
         assert time.monotonic() < until, running.said
         time.sleep(0.05)
 
@@ -35,11 +36,13 @@ def test_each_second_has_one_execution_whoever_is_killed(
 ) -> None:
     client.apply_workflow("tick", canonical({"nodes": [{"id": "a", "type": "trigger"}], "edges": []}, load_handlers()))
     client.set_schedule("tick", "tick", Timing.every(1), overlap="allow")
-    with driver(database, tmp_path, failpoints=f"{failpoint}@3:kill") as first:
-        wait_for_slots(client, 2, first)  # of the slots that two race for it needs only one
-        with driver(database, tmp_path) as second:
-            assert first.wait_ended() == -9, first.said
-            wait_for_slots(client, len(slots(client)) + 4, second)
-            assert second.stop() == 0, second.said
+    # Two race for the slots, and none need ever win: the first that comes to its third slot dies.
+    dies = {"failpoints": f"{failpoint}@3:kill"}
+    with driver(database, tmp_path, **dies) as one, driver(database, tmp_path, **dies) as other:
+        wait_until(lambda: -9 in (one.process.poll(), other.process.poll()), one)
+        with driver(database, tmp_path) as third:
+            count = len(slots(client)) + 4
+            wait_until(lambda: len(slots(client)) >= count, third)
+            assert third.stop() == 0, third.said
     found = slots(client)
     assert found == [found[0] + timedelta(seconds=number) for number in range(len(found))]

@@ -31,7 +31,9 @@ PATIENCE = 60.0  # seconds for anything to happen; never waited out when all is 
 
 
 @contextmanager
-def driving(store: DriverStore, **options: Any) -> Iterator[tuple[Driver, Callable[[], BaseException | None]]]:
+def driving(
+    store: DriverStore, on_turn: Callable[[], None] = lambda: None, **options: Any
+) -> Iterator[tuple[Driver, Callable[[], BaseException | None]]]:
     """A driver that runs, and a function that waits for its end and gives what it raised."""
     shape = Shape()
     given = DriverOptions(("default",), 4, 4, 0.05, 15.0, 5.0, 20.0, shape, Policy())._replace(**options)
@@ -44,7 +46,7 @@ def driving(store: DriverStore, **options: Any) -> Iterator[tuple[Driver, Callab
 
     def run() -> None:
         try:
-            driver.run()
+            driver.run(on_turn=on_turn)
         except BaseException as error:
             raised.append(error)
 
@@ -176,3 +178,40 @@ def test_a_driver_keeps_the_limits_and_goes_on_from_one_to_the_next(
     for line in (keyed[::2], keyed[1::2], slow):
         runs = sorted((each.started_at, each.finished_at) for each in map(client.get, line))
         assert all(end <= start for (_, end), (start, _) in pairwise(runs)), "one after the other"
+
+
+def test_a_driver_that_stands_still_tells_of_no_turn_although_its_lease_is_renewed(
+    store: DriverStore, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the watchdog of systemd lives on: it must come from the decisions, not from a thread beside them."""
+    stands, go_on = threading.Event(), threading.Event()
+    turns: list[str] = []
+
+    def hit(name: str) -> None:
+        if name == "after_dispatch" and stands.is_set():
+            go_on.wait(60)
+
+    def expires() -> Any:
+        return sql("SELECT lease_until FROM dray.driver")
+
+    with driving(store, on_turn=lambda: turns.append(threading.current_thread().name), heartbeat=0.1) as (
+        driver,
+        ended,
+    ):
+        until(lambda: len(turns) > 3)
+        monkeypatch.setattr("cluster.driver.failpoints.hit", hit)
+        stands.set()
+        until(lambda: _stays(turns, expires))
+        stands.clear()
+        go_on.set()
+        before = len(turns)
+        until(lambda: len(turns) > before)
+        driver.drain()
+        assert ended() is None
+
+
+def _stays(turns: list[str], expires: Callable[[], Any]) -> bool:
+    """No turn between two renewals of the lease."""
+    before, lease = len(turns), expires()
+    until(lambda: expires() != lease)
+    return len(turns) == before

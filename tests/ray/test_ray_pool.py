@@ -241,7 +241,8 @@ def test_stop_ends_the_processes(make_pool: Make) -> None:
         time.sleep(0.05)
 
 
-def test_messages_that_got_lost_end_the_runner(make_pool: Make) -> None:
+def test_messages_that_got_lost_end_the_runner(make_pool: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.ray_pool.LATE", 0.0)  # no other message is on its way
     pool = make_pool(runners(), size=1)
     pool.until_ready(1)
     [member] = pool.pool._members.values()

@@ -12,6 +12,7 @@ from cluster.errors import (
     ClusterError,
     GraphInvalid,
     PackageShadowed,
+    PortTaken,
     Problem,
     RayUnavailable,
     ScheduleInvalid,
@@ -26,6 +27,7 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     ScheduleInvalid: ScheduleInvalid("'x' is no time zone"),
     SettingsInvalid: SettingsInvalid(["DRAY_LEASE_TTL: must be more than 3 s", "DRAY_FOO: unknown"]),
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
+    PortTaken: PortTaken("127.0.0.1", 9464, "address in use"),
     PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),
 }
 

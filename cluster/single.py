@@ -1,0 +1,102 @@
+"""How `dray single` fits a Ray and a driver into the container that it runs in: limits -> settings.
+
+The driver starts Ray itself, as `dray worker` does with a local Ray: one tree of processes that ends with the driver.
+A supervisor beside it would cost 30 MB and could do little more: the container's restart policy
+starts both again, and PID 1 (tini) reaps.
+
+Only what nobody set is sized: an option or a variable wins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# In MiB. LEAST_FOR_RAY is the least that was tried and held (docs/deploy/docker.md); less was not tried.
+LEAST_FOR_RAY = 480
+# 2 GB as a platform may count them: 2,000,000,000 bytes are 1,907 MiB.
+LEAST_FOR_DASHBOARD = 1_900
+SMALL = 1_000
+RAY_ALONE = 400
+DASHBOARD = 205
+RUNNER = 110
+_MIB = 1 << 20
+# cgroup v1 writes "no limit" as the largest multiple of a page.
+_UNLIMITED = 1 << 60
+
+
+class Limits(NamedTuple):
+    """memory: MiB, of the container or else the machine. cpus: whole ones, at least 1."""
+
+    memory: int
+    cpus: int
+
+
+class Sized(NamedTuple):
+    """values: settings by name. told: lines for the log."""
+
+    values: dict[str, Any]
+    told: tuple[str, ...]
+
+
+def size(limits: Limits, chosen: Set[str]) -> Sized:
+    """chosen: the names of the settings that somebody set; they stay as they are."""
+    values: dict[str, Any] = {}
+    told: list[str] = []
+    if limits.memory < LEAST_FOR_RAY and "executor" not in chosen:
+        values["executor"] = "local"
+        told.append(
+            f"{limits.memory} MiB of memory are too few for Ray, which needs {LEAST_FOR_RAY}: handlers run as threads "
+            "of the driver (executor local)"
+        )
+    dashboard = limits.memory >= LEAST_FOR_DASHBOARD
+    if "executor" not in values:
+        values["ray_dashboard"] = dashboard
+        if not dashboard and not {"ray_dashboard", "executor"} & chosen:
+            told.append(
+                f"no Ray dashboard: it needs {LEAST_FOR_DASHBOARD} MiB of memory, here are {limits.memory}; "
+                "DRAY_RAY_DASHBOARD=true starts it all the same"
+            )
+    values["ray_num_cpus"] = limits.cpus
+    values["ray_object_store_mb"] = min(1024, max(80, limits.memory // 20))
+    room = limits.memory - RAY_ALONE - (DASHBOARD if dashboard else 0)
+    values["runners"] = max(1, min(limits.cpus, room // RUNNER))
+    if limits.memory < SMALL:
+        # Each execution held and each handler that runs is memory; the platform's guide runs 10 at once here.
+        values |= {"runner_concurrency": 16, "runner_slots": 64, "concurrency": 100, "claim_batch": 50}
+    return Sized({name: value for name, value in values.items() if name not in chosen}, tuple(told))
+
+
+def limits_here(cpus: int, root: Path = Path("/sys/fs/cgroup"), machine: int | None = None) -> Limits:
+    """cpus: what this process may use (ray_bootstrap counts them). machine: MiB of the machine, asked for if None."""
+    if machine is None:
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
+    return Limits(min(machine, _memory(root) or machine), cpus)
+
+
+def _memory(root: Path) -> int | None:
+    """The container's limit in MiB (cgroup v2, else v1); None = no limit, or none that can be read."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            text = (root / name).read_text().strip()
+        except OSError:
+            continue
+        return int(text) // _MIB if text.isdigit() and int(text) < _UNLIMITED else None
+    return None
+
+
+def here(given: Mapping[str, Any]) -> Sized:
+    """For this process. given: what the command line says, by name; None = it does not say."""
+    from cluster.ray_bootstrap import cpus_here
+    from cluster.settings import PLATFORM_NAMES, PREFIX, Settings
+
+    chosen = {
+        name
+        for name in Settings.model_fields
+        if given.get(name) is not None
+        or os.environ.get(PREFIX + name.upper())
+        or os.environ.get(PLATFORM_NAMES.get(name, ""))
+    }
+    return size(limits_here(cpus_here()), chosen)

@@ -1,0 +1,15 @@
+"""What monitoring reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    statements = (Path(__file__).parents[1] / "0008_monitoring.sql").read_text(encoding="utf-8")
+    op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %
