@@ -20,7 +20,7 @@ claimer.py       takes executions while there is room
 large.py         which large outcomes it needs to go on with one
 committer.py     the group commit
 lease_keeper.py  keeps the lease of this incarnation
-housekeeper.py   timers, controls, reaping
+housekeeper.py   timers, controls, reaping, deleting what ended long ago
 timers.py        when which execution wants to be called again
 news.py          what came for executions, sorted by execution
 scheduler.py     starts what schedules ask for; schedules.py: which slots there are and what becomes of them, pure
