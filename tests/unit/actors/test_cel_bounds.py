@@ -145,4 +145,5 @@ PIECES = st.sampled_from("a x . ( ) [ ] , .map(x, .filter(x, .all(x, .exists_one
 @given(st.lists(PIECES, max_size=20).map("".join))
 def test_no_text_is_too_much(text: str) -> None:
     assert len(with_steps(text)) >= len(text)
-    check_growth(text)
+    with contextlib.suppress(SourceError):  # a text may be refused, but nothing else may come of it
+        check_growth(text)
