@@ -1,4 +1,4 @@
-"""The files of monitoring/: rules that fire, a dashboard whose numbers exist, a real Prometheus on a real driver."""
+"""docker/monitoring/: rules that fire, a dashboard whose numbers exist, a real Prometheus on a real driver."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import yaml
 from tests.acceptance.commands import EXAMPLES, ROOT, Running
 from tests.acceptance.test_monitoring import a_shell, free_port, until
 
-FOLDER = ROOT / "monitoring"
+FOLDER = ROOT / "docker" / "monitoring"
 METRIC = re.compile(r"\b(?:dray|process)_[a-z_]+\b")
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: apt-get install prometheus")
 needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason="no prometheus: apt-get install it")

@@ -28,10 +28,6 @@ GRAPH = {
 }
 
 
-# Given on to the driver, empty unless one sets them; an empty name is no setting.
-MONITORING_NAMES = {"http_port", "http_host"}
-
-
 def read() -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load(FILE.read_text())
     return found
@@ -92,7 +88,7 @@ def test_every_setting_that_is_named_exists() -> None:
     text = FILE.read_text() + (FILE.parent / "compose.env.example").read_text()
     names = {name.lower() for name in re.findall(r"\bDRAY_([A-Z_]+)", text)} - {"image"}
     assert names
-    assert sorted(names - Settings.model_fields.keys() - MONITORING_NAMES) == []
+    assert sorted(names - Settings.model_fields.keys()) == []
 
 
 def test_every_file_that_is_mounted_is_there() -> None:
@@ -100,8 +96,6 @@ def test_every_file_that_is_mounted_is_there() -> None:
     paths = [FILE.parent / each.split(":")[0] for each in mounts if each.startswith(".")]
     assert paths
     missing = [path for path in paths if not path.is_file()]
-    if missing and all(path.parent.name == "monitoring" for path in missing):
-        pytest.skip("this version has no monitoring/")
     assert missing == []
 
 
