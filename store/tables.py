@@ -141,7 +141,7 @@ Index(
     "execution_parked_idx",
     execution.c.queue,
     execution.c.status,
-    postgresql_where=text("status IN ('waiting', 'paused')"),
+    postgresql_where=text("status = 'paused' OR (status = 'waiting' AND wake_at IS NULL)"),
 )
 Index("execution_owner_idx", execution.c.owner, execution.c.queue, postgresql_where=text("owner IS NOT NULL"))
 Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL OR wake"))

@@ -1,7 +1,7 @@
 -- What monitoring reads: how many executions are open in each queue, without reading those that have ended.
 
--- The index for those that no other index lists. Costs nothing for an execution that never parks.
-CREATE INDEX execution_parked_idx ON dray.execution (queue, status) WHERE status IN ('waiting', 'paused');
+-- The index for those that no other index lists. Costs nothing for an execution that never parks. Not for timers: wake_due has its own.
+CREATE INDEX execution_parked_idx ON dray.execution (queue, status) WHERE status = 'paused' OR (status = 'waiting' AND wake_at IS NULL);
 
 -- A line for each queue with open executions. Reads as many rows as are open, each branch by an index of its own.
 -- oldest_seconds: how long the longest waiting of the queued ones has waited; 0 = none is queued.
@@ -16,6 +16,7 @@ FROM (
     SELECT queue, status, run_at FROM dray.execution WHERE status = 'queued' AND lane IS NULL
     UNION ALL SELECT queue, status, run_at FROM dray.execution WHERE status = 'queued' AND lane IS NOT NULL
     UNION ALL SELECT queue, status, run_at FROM dray.execution WHERE status = 'running' AND owner IS NOT NULL
-    UNION ALL SELECT queue, status, run_at FROM dray.execution WHERE status IN ('waiting', 'paused')
+    UNION ALL SELECT queue, status, run_at FROM dray.execution WHERE status = 'waiting' AND wake_at IS NOT NULL
+    UNION ALL SELECT queue, status, run_at FROM dray.execution WHERE status = 'paused' OR (status = 'waiting' AND wake_at IS NULL)
 ) open
 GROUP BY queue;
