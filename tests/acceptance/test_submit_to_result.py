@@ -71,17 +71,17 @@ def test_input_comes_from_a_file_or_from_standard_input(shell: Shell) -> None:
 
 def test_submit_prints_the_id_and_show_tells_the_whole_story(shell: Shell) -> None:
     shell("workflow", "apply", str(EXAMPLES / "hello.json"))
-    execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--label", "team=blue").out.strip()
+    execution = shell("submit", "hello", "--input", '{"name": "Ada"}', "--label", "story=told").out.strip()
     until = time.monotonic() + SECONDS
     while (found := shell("executions", "show", execution, "--json").json)["status"] != "completed":
         assert time.monotonic() < until, found
-    assert (found["id"], found["status"], found["labels"]) == (execution, "completed", {"team": "blue"})
+    assert (found["id"], found["status"], found["labels"]) == (execution, "completed", {"story": "told"})
     assert {each["node_key"] for each in found["attempts"]} == {"start", "greeting"}
     text = shell("executions", "show", execution)
     assert (text.code, text.err) == (0, "")
     assert "completed" in text.out
     assert "greeting" in text.out
-    listed = shell("executions", "list", "--label", "team=blue", "--json").json
+    listed = shell("executions", "list", "--label", "story=told", "--json").json
     assert [each["id"] for each in listed] == [execution]
     assert execution in shell("executions", "list", "--workflow", "hello", "--status", "completed").out
 

@@ -131,7 +131,7 @@ def test_the_ends_of_a_graph_are_the_nodes_that_no_edge_leaves(client: Client, s
 
 
 def test_stats_count_by_queue_and_status_and_show_the_drivers(store: DriverStore, client: Client, sql: Sql) -> None:
-    assert client.stats() == {"queues": {}, "oldest_queued_seconds": {}, "drivers": []}
+    assert client.stats() == {"queues": {}, "oldest_queued_seconds": {}, "open": {}, "drivers": []}
     submitted(client, 3)
     submitted(client, 1, queue="slow")
     driver, late = register(store, ttl=100), register(store)
