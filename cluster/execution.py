@@ -87,7 +87,7 @@ class ExecutionRun:
         if type(event) is NodeDone:
             return self._done(event, now)
         if type(event) is Committed:
-            return self._rest(self._launch(event.nodes, now), now)
+            return self._rest(self._launch([*event.nodes, *self._told(event.nodes)], now), now)
         if type(event) is Begin:
             return self._begin(event, now)
         if type(event) is TimerDue:
@@ -110,10 +110,9 @@ class ExecutionRun:
     # Beginning
 
     def _begin(self, event: Begin, now: float) -> list[Command]:
-        if self.claim.crash_count > self._policy.crash_limit:
+        if (times := self.claim.crash_count) > self._policy.crash_limit:
             message = (
-                f"its driver died {self.claim.crash_count} times while it ran this execution: "
-                "look at the drivers' logs, then submit it again"
+                f"its driver died {times} times while it ran this execution: look at its log, then submit it again"
             )
             return [self._settle("failed", error=error_text("poison", message))]
         commands: list[Command] = []
@@ -132,8 +131,7 @@ class ExecutionRun:
                     self._fold(node, outcome, now)
         self._forget_dropped()
         self._news.hear(event.signals, event.children)
-        for node in self._news.told(scopes):
-            self.due.pop(node, None)
+        self._told()
         commands += [Record(each) for each in scopes.begun()]
         if scopes.failure is not None:
             return [*commands, self._settle("failed", error=scopes.failure)]
@@ -201,7 +199,7 @@ class ExecutionRun:
                 is_trigger = what.type == "trigger"
                 outcome = self._outcome(node, 1, "c", None if is_trigger else "null")
                 self.scopes.completed(node, self.input if is_trigger else "null")
-                commands += self._moved(outcome, todo=todo)
+                commands += self._moved([Record(outcome)], now, todo)
                 if self.closed:
                     return [each for each in commands if type(each) is not Dispatch]
             elif what.at_most_once and node not in self._started:
@@ -211,27 +209,25 @@ class ExecutionRun:
                 commands.append(Dispatch(node, self._attempts.next(node), self._attempts.is_suspect(node)))
         return commands
 
-    def _moved(
-        self, outcome: Outcome, child: Child | None = None, signal: int | None = None, todo: list[int] | None = None
-    ) -> list[Command]:
-        """Record the outcome that has just moved the scopes, and what it led to. todo: takes the nodes that became live
-        where they need not wait for the commit, because they follow from what is stored already."""
+    def _moved(self, records: list[Record], now: float, todo: list[int] | None = None) -> list[Command]:
+        """Record what has just moved the scopes, and what it led to; the last record holds back what became live. todo:
+        takes that where it need not wait for the commit, because it follows from what is stored already."""
         scopes = self.scopes
-        fresh: Sequence[int] = ()
-        if scopes.fresh:
-            fresh, scopes.fresh = scopes.fresh, []
+        if scopes.ends:
+            records += [Record(each) for each in scopes.ends]
+            scopes.ends = []
+        fresh, scopes.fresh = scopes.fresh, []
         if todo is not None:
             todo += fresh
-            fresh = ()
-        if not (scopes.ends or scopes.dropped or scopes.failure):
-            return [Record(outcome, fresh, child, signal)]
-        commands: list[Command] = [Record(outcome, () if scopes.ends else fresh, child, signal)]
-        ends, scopes.ends = scopes.ends, []
-        commands += [Record(each, fresh if each is ends[-1] else ()) for each in ends]
+        elif fresh:
+            last = records.pop()
+            records.append(Record(last.outcome, fresh, last.child, last.signal))
+        commands: list[Command] = [*records]
         if scopes.failure is not None:
             return [*commands, Abandon(), self._settle("failed", error=scopes.failure)]
         if scopes.dropped:
             commands.append(Abandon(self._forget_dropped()))
+            commands += self._launch(self._told(), now)  # what they had heard may be for others
         return commands
 
     def _forget_dropped(self) -> tuple[int, ...]:
@@ -265,7 +261,7 @@ class ExecutionRun:
         outcome = self._outcome(node, event.attempt, "c", result.output, event)
         self._attempts.forget(node)
         self.scopes.completed(node, result.output, result.branch)
-        return self._rest(self._moved(outcome, child, signal), now)
+        return self._rest(self._moved([Record(outcome, (), child, signal)], now), now)
 
     def _waits_for_news(
         self, event: NodeDone, awaits: str, child: Child | None, signal: int | None, now: float
@@ -274,19 +270,23 @@ class ExecutionRun:
         outcome = self._outcome(node, event.attempt, "g", awaits, event, wait)
         self._attempts.used(node, event.attempt)
         self._attempts.answered(node)
-        self._news.wait(node, awaits)
-        if node not in self._news.told(self.scopes):  # else the signal came before
-            self._idle.add(node)
-            if wait is not None:
-                self.due[node] = now + wait
+        self._news.wait(node, awaits, is_stored=False)
+        self._idle.add(node)
+        if wait is not None:
+            self.due[node] = now + wait
         return self._rest([Record(outcome, (node,), child, signal)], now)
 
     def _heard(self, event: News, now: float) -> list[Command]:
         self._news.hear(event.signals, event.children)
-        nodes = self._news.told(self.scopes)
-        for node in nodes:
+        return self._rest(self._launch(self._told(), now), now)
+
+    def _told(self, stored: Sequence[int] = ()) -> list[int]:
+        """The nodes for which there is news now; but for those of `stored`, which their commit has called anyway."""
+        told = self._news.told(self.scopes, stored)
+        for node in told:
             self.due.pop(node, None)
-        return self._rest(self._launch(nodes, now), now)
+            self._idle.discard(node)
+        return [node for node in told if node not in stored]
 
     def _failed(self, event: NodeDone, failure: NodeFailure, now: float) -> list[Command]:
         node = event.node
@@ -329,7 +329,7 @@ class ExecutionRun:
         self._attempts.forget(node)
         signal = self._news.taken(node)
         self.scopes.failed(node, outcome.outcome or "{}")
-        return self._rest(self._moved(outcome, signal=signal), now)
+        return self._rest(self._moved([Record(outcome, (), None, signal)], now), now)
 
     def _due(self, node: int | None, now: float) -> list[Command]:
         if node is None:
@@ -343,8 +343,8 @@ class ExecutionRun:
             return self._rest(self._launch((node,), now), now)
         self.scopes.completed(node, self._waiting.pop(node))
         todo: list[int] = []
-        self._moved(self._outcome(node, 0, "c", None), todo=todo)
-        return self._rest(self._launch(todo, now), now)
+        commands = self._moved([], now, todo)
+        return self._rest(commands + self._launch(todo, now), now)
 
     def _controlled(self, control: str, now: float) -> list[Command]:
         if control == "pause":

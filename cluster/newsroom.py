@@ -2,6 +2,7 @@
 
 A signal is for one node: the oldest that has the name, and the node where it says one. It is taken by the outcome that
 the node answers to it; until that is recorded, another driver would find it untaken, and give it to the node again.
+A node whose wait is on its way to the database is told nothing before it is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class _Names(Protocol):
 
 
 class Newsroom:
-    __slots__ = ("_awaited", "_children", "_expired", "_found", "_signals", "_taken")
+    __slots__ = ("_awaited", "_children", "_expired", "_found", "_signals", "_taken", "_unstored")
 
     def __init__(self) -> None:
         self._awaited: dict[int, dict[str, Any]] = {}  # node -> NodeResult.awaits
@@ -30,11 +31,14 @@ class Newsroom:
         self._signals: dict[int, Signal] = {}  # those that nobody waits for yet, by id
         self._children: dict[str, ChildEnd] = {}
         self._taken: set[int] = set()
+        self._unstored: set[int] = set()
 
-    def wait(self, node: int, awaits: str) -> None:
+    def wait(self, node: int, awaits: str, is_stored: bool = True) -> None:
         """The node waits, for this alone."""
         self.forget(node)
         self._awaited[node] = json.loads(awaits)
+        if not is_stored:
+            self._unstored.add(node)
 
     def forget(self, node: int) -> None:
         found = self._found.pop(node, None)
@@ -42,6 +46,7 @@ class Newsroom:
             self._signals[found.id] = found
         self._awaited.pop(node, None)
         self._expired.discard(node)
+        self._unstored.discard(node)
 
     def hear(self, signals: Iterable[Signal], children: Iterable[ChildEnd]) -> None:
         """What came; the same may come again."""
@@ -49,11 +54,15 @@ class Newsroom:
         self._signals.update((each.id, each) for each in signals if each.id not in known)
         self._children.update((each.id, each) for each in children)
 
-    def told(self, names: _Names) -> list[int]:
-        """The nodes for which there is news now that was not there before."""
-        told = []
+    def told(self, names: _Names, stored: Iterable[int] = ()) -> list[int]:
+        """The nodes for which there is news now that was not there before. stored: of whatever nodes, what they
+        answered is in the database now."""
+        told: list[int] = []
+        if not self._awaited:  # nearly always
+            return told
+        self._unstored.difference_update(stored)
         for node, awaited in sorted(self._awaited.items()):
-            if node in self._found:
+            if node in self._found or node in self._unstored:
                 continue
             child = self._children.pop(awaited["child"], None) if "child" in awaited else None
             found = child or (self._signal(node, awaited["signal"], names) if "signal" in awaited else None)

@@ -8,6 +8,7 @@ from typing import Any
 from actors.messages import ChildStart, NodeFailure, NodeResult
 from cluster.attempts import Policy
 from cluster.commands import (
+    Abandon,
     Begin,
     Command,
     Committed,
@@ -123,6 +124,26 @@ class TestSignals:
         done_already = StoredOutcome("e1", "ask", 2, "c", None, '"yes"', None)
         _, commands = started(begin=Begin([asked(), done_already], [GO]))
         assert commands == [Dispatch(1, 1)], "the signal is for whoever asks next"
+
+    def test_a_signal_that_overtakes_the_commit_of_the_wait_calls_the_node_once(self) -> None:
+        run, _ = started(TWO)
+        assert len(done(run, 0, ASK)) == 1
+        assert run.handle(News([GO]), NOW) == [], "its wait is not stored yet"
+        assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
+
+    def test_a_signal_of_a_node_that_is_not_needed_any_more_goes_to_another(self) -> None:
+        fork = {"fork": "F", "joins": [{"join": "J", "sources": ["a", "b"]}], "wait": 1, "nodes": ["a", "b"]}
+        nodes = [node(each) for each in ("F", "a", "b", "J", "other")]
+        run, _ = started(stored(nodes, ["F a", "F b", "a J", "b J"], forks=[fork]))
+        done(run, 0, NodeResult(0))
+        run.handle(Committed([1, 2]), NOW)
+        for index in (1, 4):
+            done(run, index, ASK)
+            run.handle(Committed([index]), NOW)
+        assert run.handle(News([GO]), NOW) == [Dispatch(1, 2)]
+        commands = done(run, 2, NodeResult(0))
+        assert Abandon((1,)) in commands
+        assert Dispatch(4, 2) in commands
 
     def test_a_time_out_is_news_too(self) -> None:
         run, commands = started(begin=Begin([asked(wait=-1.0)]))

@@ -7,6 +7,7 @@ from typing import Any
 
 from actors.messages import NodeFailure, NodeResult, NodeTask
 from cluster.attempts import Policy
+from cluster.commands import Abandon, Committed, Dispatch, NodeDone, Record, TimerDue
 from cluster.graph_types import Graph
 from tests.unit.cluster.graphs import node
 from tests.unit.cluster.simulation import Simulation, stored, with_crashes
@@ -381,3 +382,29 @@ def test_what_a_failure_was_reaches_the_node_that_catches_it() -> None:
     graph = stored(nodes, [("a c", "failed")])
     run = Simulation(graph, lambda task: FAILS if task.node_key == "a" else json.loads(task.error or "")).begin()
     assert run.to_the_end().output("c") == {"type": "Boom", "message": "no", "node": "a"}
+
+
+def test_a_timer_that_ends_a_loop_records_its_end_beside_what_still_runs() -> None:
+    nodes = [node("L", "loop"), node("nap"), node("other")]
+    edges = [("L nap", None, "body"), ("nap L", None, "back")]
+    graph = stored(nodes, edges, regions=[{"header": "L", "kind": "for", "parent": None, "nodes": ["nap"]}])
+    simulation = Simulation(graph, lambda task: {"count": 1}).begin()
+    run = simulation.run
+    (record,) = run.handle(NodeDone(0, 1, NodeResult(0, '{"count":1}')), 0.0)
+    assert isinstance(record, Record)
+    (nap,) = record.then
+    run.handle(Committed(record.then), 0.0)
+    run.handle(NodeDone(nap, 1, NodeResult(0, "1", wait=5.0)), 0.0)
+    run.handle(Committed([nap]), 0.0)
+    (end,) = run.handle(TimerDue(nap), 5.0)
+    assert isinstance(end, Record)
+    assert (end.outcome.node_key, end.outcome.kind) == ("L", "c")
+
+
+def test_a_timer_that_is_enough_for_a_fork_cancels_the_others() -> None:
+    run = Simulation(TestForks.graph(1), lambda task: None).begin().run
+    run.handle(NodeDone(0, 1, NodeResult(0)), 0.0)
+    run.handle(Committed([1, 2, 3]), 0.0)
+    run.handle(NodeDone(1, 1, NodeResult(0, "1", wait=5.0)), 0.0)
+    run.handle(Committed([1]), 0.0)
+    assert run.handle(TimerDue(1), 5.0) == [Abandon((2, 3)), Dispatch(4, 1)]
