@@ -56,11 +56,11 @@ CREATE TABLE dray.execution (
 ALTER TABLE dray.execution SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,
     autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
-CREATE INDEX execution_claim_idx ON dray.execution (queue, priority DESC, run_at) WHERE status = 'queued';
 CREATE INDEX execution_wake_idx ON dray.execution (wake_at) WHERE status = 'waiting' AND wake_at IS NOT NULL;
 -- For give_back, controls and stats. Costs 75 bytes of WAL per claim; without it each death of a driver would read the whole table.
-CREATE INDEX execution_owner_idx ON dray.execution (owner) WHERE owner IS NOT NULL;
-CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL;
+-- The queue is for its concurrency limit, counted driver by driver: 8 bytes more, an index of its own would be another 75.
+CREATE INDEX execution_owner_idx ON dray.execution (owner, queue) WHERE owner IS NOT NULL;
+CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL OR wake;
 CREATE INDEX execution_failed_idx ON dray.execution (finished_at) WHERE status = 'failed';
 
 -- Written once by submit, read once by the claim, never updated.
@@ -81,7 +81,8 @@ CREATE TABLE dray.idempotency (
 -- One row per outcome of one attempt, inserted and never updated. No foreign key: its check would cost a row lock per outcome,
 -- and only the fenced commit (dray.commit_if_fenced) writes to this table. WAL of a row with 100 bytes of outcome: 313 bytes, of which 80
 -- are the index's and about 30 its page splits; in all, an execution of 10 such nodes logs 382 bytes per node.
--- kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost, s started (at_most_once), f failed.
+-- kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost, s started (at_most_once), f failed,
+-- g waits for a signal, a child or until wake_at, and is then called again; its outcome is {"state"?, "signal"?, "child"?}.
 CREATE TABLE dray.checkpoint (
     execution_id uuid NOT NULL,
     at           timestamptz NOT NULL,
@@ -94,7 +95,7 @@ CREATE TABLE dray.checkpoint (
     wake_at      timestamptz,
     outcome      jsonb,
     PRIMARY KEY (execution_id, node_key, attempt),
-    CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f'))
+    CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g'))
 );
 ALTER TABLE dray.checkpoint SET (autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.1);
 -- What is over 2 KB is stored compressed, and then apart from the row where it is still as large: a claim reads no more of it than it needs.
@@ -168,87 +169,6 @@ BEGIN
     RETURN found_id;
 END $$;
 
--- (nothing) -> queued, or -> waiting when run_at lies ahead. Returns the id; with an idempotency key that was used before, the id of then.
-CREATE FUNCTION dray.submit(workflow text, input jsonb DEFAULT '{}', priority integer DEFAULT 5, queue text DEFAULT 'default',
-    run_at timestamptz DEFAULT NULL, idempotency_key text DEFAULT NULL, labels jsonb DEFAULT NULL) RETURNS uuid LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    new_id uuid := dray.uuid7();
-    graph_id integer := dray.latest_workflow(workflow);
-    earlier uuid;
-BEGIN
-    IF NOT isfinite(submit.run_at) THEN
-        -- Before version 17 no statement can subtract it, so that one such row would stop wake_due for everybody.
-        RAISE EXCEPTION 'run_at is %', submit.run_at USING ERRCODE = 'datetime_field_overflow', HINT = 'give a time, or NULL for now';
-    END IF;
-    IF idempotency_key IS NOT NULL THEN
-        -- The insert waits for a concurrent one with the same key to commit or roll back, so exactly one of them goes on.
-        INSERT INTO dray.idempotency AS k (workflow, key, execution_id) VALUES (submit.workflow, idempotency_key, new_id) ON CONFLICT DO NOTHING;
-        IF NOT FOUND THEN
-            SELECT k.execution_id INTO earlier FROM dray.idempotency k WHERE k.workflow = submit.workflow AND k.key = idempotency_key;
-            RETURN earlier;
-        END IF;
-    END IF;
-    INSERT INTO dray.execution (id, workflow_id, priority, queue, run_at, wake_at, status)
-    VALUES (new_id, graph_id, submit.priority, submit.queue, coalesce(submit.run_at, now()),
-        CASE WHEN submit.run_at > now() THEN submit.run_at END, CASE WHEN submit.run_at > now() THEN 'waiting' ELSE 'queued' END);
-    INSERT INTO dray.execution_input (execution_id, input, labels) VALUES (new_id, coalesce(submit.input, '{}'), submit.labels);
-    PERFORM dray.wake_drivers();
-    RETURN new_id;
-END $$;
-
--- (nothing) -> queued, thousands in one call: one execution per element of `inputs`, ids in the same order.
-CREATE FUNCTION dray.submit_many(workflow text, inputs jsonb[], priority integer DEFAULT 5, queue text DEFAULT 'default',
-    labels jsonb DEFAULT NULL) RETURNS SETOF uuid LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-    graph_id integer := dray.latest_workflow(workflow);
-    ids uuid[];
-BEGIN
-    -- Sorted, so that the n-th input has the n-th smallest id: ids of one millisecond are random among themselves.
-    SELECT array_agg(u.id ORDER BY u.id) INTO ids FROM (SELECT dray.uuid7() AS id FROM generate_series(1, cardinality(inputs))) u;
-    INSERT INTO dray.execution (id, workflow_id, priority, queue)
-    SELECT i, graph_id, submit_many.priority, submit_many.queue FROM unnest(ids) i;
-    INSERT INTO dray.execution_input (execution_id, input, labels)
-    SELECT u.id, coalesce(u.input, '{}'), submit_many.labels FROM unnest(ids, inputs) u(id, input);
-    PERFORM dray.wake_drivers();
-    RETURN QUERY SELECT unnest(ids);
-END $$;
-
--- queued, waiting, paused -> cancelled at once; running -> marked, its driver cancels it. Returns the status now, `cancelling` for the mark, NULL for no such id.
-CREATE FUNCTION dray.cancel(id uuid) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
-DECLARE answer text;
-BEGIN
-    UPDATE dray.execution e SET
-        status = CASE WHEN e.status = 'running' THEN e.status ELSE 'cancelled' END,
-        control = CASE WHEN e.status = 'running' THEN 'cancel' END,
-        finished_at = CASE WHEN e.status = 'running' THEN NULL ELSE now() END,
-        wake_at = NULL
-    WHERE e.id = cancel.id AND e.status IN ('queued', 'waiting', 'paused', 'running')
-    RETURNING CASE WHEN e.status = 'running' THEN 'cancelling' ELSE e.status END INTO answer;
-    IF FOUND THEN
-        PERFORM dray.wake_drivers();
-        RETURN answer;
-    END IF;
-    SELECT e.status INTO answer FROM dray.execution e WHERE e.id = cancel.id;
-    RETURN answer;
-END $$;
-
--- Keeps the signal, and wakes its execution: waiting -> queued, or the mark `wake` that a park of this moment will see. One that waits for
--- its run_at goes on waiting. False: the execution is over or unknown.
-CREATE FUNCTION dray.signal(id uuid, name text, payload jsonb DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
-BEGIN
-    UPDATE dray.execution e SET
-        status = CASE WHEN e.status = 'waiting' AND e.claim_count > 0 THEN 'queued' ELSE e.status END,
-        wake_at = CASE WHEN e.status = 'waiting' AND e.claim_count > 0 THEN NULL ELSE e.wake_at END,
-        wake = (e.status <> 'waiting')
-    WHERE e.id = signal.id AND e.status IN ('queued', 'waiting', 'paused', 'running');
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    INSERT INTO dray.signal (execution_id, name, payload) VALUES (signal.id, signal.name, signal.payload);
-    PERFORM dray.wake_drivers();
-    RETURN true;
-END $$;
-
 -- What an execution gave: the output of its end node, or an object of outputs by node id where it has several. Derived, so nothing is stored twice.
 -- A completed node without an outcome is a trigger: its output is the input.
 CREATE FUNCTION dray.output(id uuid) RETURNS jsonb LANGUAGE sql STABLE AS $$
@@ -265,6 +185,7 @@ $$;
 -- For people: one line per attempt, kinds spelt out, with the Ray node and process that ran it.
 CREATE VIEW dray.attempts AS
 SELECT c.execution_id, c.node_key, c.attempt,
-    CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost' WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
+    CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'g' THEN 'awaiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost'
+        WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
     c.branch, coalesce(c.outcome, CASE WHEN c.kind = 'c' THEN (SELECT i.input FROM dray.execution_input i WHERE i.execution_id = c.execution_id) END) AS outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
 FROM dray.checkpoint c LEFT JOIN dray.runner r ON r.id = c.runner;

@@ -1,8 +1,5 @@
 -- What an execution may wait for besides time: a signal, or the end of an execution that it started (a child).
 
--- g: waits for a signal, a child or until wake_at, and is then called again; its outcome is {"state"?, "signal"?, "child"?}.
-ALTER TABLE dray.checkpoint DROP CONSTRAINT checkpoint_kind_check;
-ALTER TABLE dray.checkpoint ADD CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g'));
 -- The few waits among the many outcomes; for the list of open approvals.
 CREATE INDEX checkpoint_wait_idx ON dray.checkpoint (execution_id, node_key, attempt) WHERE kind = 'g';
 
@@ -14,8 +11,6 @@ CREATE INDEX execution_parent_idx ON dray.execution (parent_id) WHERE parent_id 
 -- wake of a running execution: true = news that its driver has not read, NULL = read, but it may come too late for a park that was decided
 -- before: a park with any mark is queued. So no wake-up is lost, and none is read for ever.
 ALTER TABLE dray.execution ALTER COLUMN wake DROP NOT NULL;
-DROP INDEX dray.execution_control_idx;
-CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL OR wake;
 
 -- node: the id or key of the one that it is for, NULL = whichever waits for that name. dedupe: of several with the same key the first counts.
 ALTER TABLE dray.signal
@@ -39,7 +34,6 @@ ALTER TABLE dray.pending_mark SET (autovacuum_vacuum_threshold = 200, autovacuum
 -- Keeps the signal, and wakes its execution: waiting -> queued, or the mark `wake` that its driver reads and a park of this moment will see.
 -- One that waits for its run_at goes on waiting. False: the execution is over or unknown. The row is locked first: so the signals of one
 -- execution are numbered in the order of their commits, and a driver that reads after that lock sees them.
-DROP FUNCTION dray.signal(uuid, text, jsonb);
 CREATE FUNCTION dray.signal(id uuid, name text, payload jsonb DEFAULT NULL, node text DEFAULT NULL, dedupe text DEFAULT NULL)
 RETURNS boolean LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
@@ -140,11 +134,3 @@ BEGIN
     END IF;
     RETURN total;
 END $$;
-
--- For people: one line per attempt, kinds spelt out, with the Ray node and process that ran it.
-CREATE OR REPLACE VIEW dray.attempts AS
-SELECT c.execution_id, c.node_key, c.attempt,
-    CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'g' THEN 'awaiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost'
-        WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
-    c.branch, coalesce(c.outcome, CASE WHEN c.kind = 'c' THEN (SELECT i.input FROM dray.execution_input i WHERE i.execution_id = c.execution_id) END) AS outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
-FROM dray.checkpoint c LEFT JOIN dray.runner r ON r.id = c.runner;

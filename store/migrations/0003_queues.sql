@@ -1,4 +1,4 @@
--- Queues, priorities that age, limits, turns of tenants: the tables, and submit. What the claim does with them: 0005_queues_claim.sql.
+-- Queues, priorities that age, limits, turns of tenants: the tables, and submit. What the claim does with them: 0003_queues_claim.sql.
 
 -- What a person says of a queue. A queue without a row has no limits; a row is made by the functions below, or for a queue with tenants.
 CREATE TABLE dray.queue (
@@ -70,7 +70,6 @@ ALTER TABLE dray.execution
     ADD CONSTRAINT execution_stage_check CHECK (stage IN ('k', 'r', 'w', 'p'));
 UPDATE dray.execution e SET rank = e.run_at - e.priority * interval '60 s' WHERE e.status NOT IN ('completed', 'failed', 'cancelled');
 
-DROP INDEX dray.execution_claim_idx;
 CREATE INDEX execution_claim_idx ON dray.execution (queue, rank) WHERE status = 'queued' AND lane IS NULL;
 CREATE INDEX execution_lane_idx ON dray.execution (lane, rank) WHERE lane IS NOT NULL AND status = 'queued';
 -- What has passed a gate and is not over: the places that are taken.
@@ -79,9 +78,6 @@ CREATE INDEX execution_place_idx ON dray.execution (gate, stage, concurrency_key
 -- What has started, and what may start: what a rate counts.
 CREATE INDEX execution_rate_idx ON dray.execution (gate, rate_key, started_at)
     WHERE rate_key IS NOT NULL AND (started_at IS NOT NULL OR (status = 'queued' AND stage IN ('w', 'p')));
--- The queue is for its concurrency limit, counted driver by driver: 8 bytes more per claim, an index of its own would be 75.
-DROP INDEX dray.execution_owner_idx;
-CREATE INDEX execution_owner_idx ON dray.execution (owner, queue) WHERE owner IS NOT NULL;
 
 -- Executions are claimed in the order of their ranks: run_at, less `ageing` seconds of the queue for each point of priority. So CRITICAL (20)
 -- goes ahead of all NORMAL (5) that were submitted up to 15 minutes earlier, and of none that has waited longer: nothing starves, and no
@@ -158,9 +154,6 @@ SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     WHERE n.id = ANY ($1) AND e.id = n.id AND n.status IN ('queued', 'waiting') AND (w.limits IS NOT NULL OR $2 IS NOT NULL);
     SELECT dray.note_queued($1)
 $$;
-
-DROP FUNCTION dray.submit(text, jsonb, integer, text, timestamptz, text, jsonb);
-DROP FUNCTION dray.submit_many(text, jsonb[], integer, text, jsonb);
 
 -- A word that a caller wrote and nobody knows is an error; one in an input is not.
 CREATE FUNCTION dray.known_priority(name text) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS $$

@@ -11,7 +11,6 @@ CREATE INDEX execution_labels_idx ON dray.execution_input USING gin (labels json
 
 -- queued, waiting, paused -> cancelled at once; running -> marked, its driver cancels it. Returns the status now, `cancelling` for the mark,
 -- NULL for no such id. Within a second the children that it waits for are cancelled too, and whoever waits for it hears of its end.
-DROP FUNCTION dray.cancel(uuid);
 CREATE FUNCTION dray.cancel(id uuid) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 DECLARE answer text;
 BEGIN

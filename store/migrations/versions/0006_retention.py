@@ -6,10 +6,10 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 
 
 def upgrade() -> None:
-    statements = (Path(__file__).parents[1] / "0007_retention.sql").read_text(encoding="utf-8")
+    statements = (Path(__file__).parents[1] / "0006_retention.sql").read_text(encoding="utf-8")
     op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %

@@ -329,8 +329,6 @@ BEGIN
     END LOOP;
 END $$;
 
-DROP FUNCTION dray.claim_if_fenced(uuid, text[], integer);
-
 -- queued -> running, at most `wanted`, in the order of the ranks; skips rows that another claim is taking.
 -- One row with fenced = false: the lease is lost and nothing was taken. No row: nothing is queued. A row without an id: limits hold here, so
 -- that the end of an execution is a reason to look again; with claim_count 1: there is more to look at now.

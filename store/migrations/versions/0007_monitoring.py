@@ -6,10 +6,10 @@ from pathlib import Path
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "0007"
+down_revision = "0006"
 
 
 def upgrade() -> None:
-    statements = (Path(__file__).parents[1] / "0008_monitoring.sql").read_text(encoding="utf-8")
+    statements = (Path(__file__).parents[1] / "0007_monitoring.sql").read_text(encoding="utf-8")
     op.get_bind().connection.cursor().execute(statements)  # bare: a % in the text is a %
