@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
+from sqlalchemy import Engine
 
 from store.client import Client
 from store.driver_store import DriverStore, commit_parameters
@@ -42,6 +44,37 @@ def claimed(store: DriverStore, client: Client, count: int = 1) -> tuple[str, li
     claims = store.claim(incarnation, QUEUES, count)
     assert len(claims) == count
     return incarnation, claims
+
+
+def claim(store: DriverStore, incarnation: str, count: int = 100, queues: Sequence[str] = QUEUES) -> list[str]:
+    """The ids of what it got."""
+    return [each.id for each in store.claim(incarnation, queues, count)]
+
+
+def drive_to_the_end(engine: Engine, sql: Sql, executions: Sequence[str], batch: int) -> list[int]:
+    """Four drivers claim these executions, `batch` at a time, and end them. Gives how many ran after each claim."""
+    done: list[str] = []
+    most: list[int] = []
+    start = threading.Barrier(4)
+
+    def drive() -> None:
+        store = DriverStore(engine)
+        driver = register(store)
+        start.wait(30)
+        deadline = time.monotonic() + 120
+        while len(done) < len(executions) and time.monotonic() < deadline:
+            if found := claim(store, driver, batch):
+                most.append(sql("SELECT count(*) FROM dray.execution WHERE owner IS NOT NULL")[0][0])
+                store.commit(driver, [], [end(each) for each in found])
+                done.extend(found)
+
+    threads = [threading.Thread(target=drive) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(150)
+    assert sorted(done) == sorted(executions)
+    return most
 
 
 def outcome(execution: str, node: str = "a", text: str | None = '{"x": 1}', attempt: int = 1, **other: Any) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -12,7 +11,7 @@ from sqlalchemy import Engine
 
 from store.client import Client
 from store.driver_store import DriverStore
-from tests.db.helpers import GRAPH, QUEUES, end, expire, register, status, transaction
+from tests.db.helpers import GRAPH, claim, drive_to_the_end, end, expire, register, status, transaction
 from tests.pg import Sql
 
 MANY = 20_000
@@ -20,10 +19,6 @@ MANY = 20_000
 
 def limit(client: Client, **limits: Any) -> None:
     client.apply_workflow("w", {**GRAPH, "limits": limits})
-
-
-def claim(store: DriverStore, incarnation: str, count: int = 100) -> list[str]:
-    return [each.id for each in store.claim(incarnation, QUEUES, count)]
 
 
 def test_a_workflow_runs_no_more_than_its_limit_at_once(store: DriverStore, client: Client) -> None:
@@ -171,28 +166,7 @@ def test_many_drivers_at_once_never_run_more_than_the_limit(
 ) -> None:
     limit(client, **limits)
     executions = client.submit_many("w", [{"k": n % 5} for n in range(300)])
-    done: list[str] = []
-    most: list[int] = []
-    start = threading.Barrier(4)
-
-    def drive() -> None:
-        store = DriverStore(engine)
-        driver = register(store)
-        start.wait(30)
-        deadline = time.monotonic() + 120
-        while len(done) < len(executions) and time.monotonic() < deadline:
-            found = claim(store, driver, 7)
-            if found:
-                most.append(sql("SELECT count(*) FROM dray.execution WHERE owner IS NOT NULL")[0][0])
-                store.commit(driver, [], [end(each) for each in found])
-                done.extend(found)
-
-    threads = [threading.Thread(target=drive) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(150)
-    assert sorted(done) == sorted(executions)
+    most = drive_to_the_end(engine, sql, executions, 7)
     assert 1 <= max(most) <= 5
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from typing import Any
 
@@ -13,12 +12,8 @@ from sqlalchemy import Engine
 from store.client import Client
 from store.driver_store import DriverStore
 from store.errors import DataRefused
-from tests.db.helpers import GRAPH, QUEUES, commit, end, register, status, submitted, transaction
+from tests.db.helpers import GRAPH, claim, commit, drive_to_the_end, end, register, status, submitted, transaction
 from tests.pg import Sql
-
-
-def claim(store: DriverStore, incarnation: str, count: int = 100, queues: list[str] = QUEUES) -> list[str]:
-    return [each.id for each in store.claim(incarnation, queues, count)]
 
 
 @pytest.fixture(autouse=True)
@@ -145,27 +140,7 @@ def test_a_queue_runs_no_more_than_its_limit_at_once(store: DriverStore, client:
 def test_many_drivers_at_once_keep_the_limit_of_a_queue(engine: Engine, client: Client, sql: Sql) -> None:
     client.limit_queue("default", concurrency=4)
     executions = submitted(client, 200)
-    done: list[str] = []
-    most: list[int] = []
-    start = threading.Barrier(4)
-
-    def drive() -> None:
-        store = DriverStore(engine)
-        driver = register(store)
-        start.wait(30)
-        deadline = time.monotonic() + 120
-        while len(done) < len(executions) and time.monotonic() < deadline:
-            if found := claim(store, driver, 3):
-                most.append(sql("SELECT count(*) FROM dray.execution WHERE owner IS NOT NULL")[0][0])
-                store.commit(driver, [], [end(each) for each in found])
-                done.extend(found)
-
-    threads = [threading.Thread(target=drive) for _ in range(4)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join(150)
-    assert sorted(done) == sorted(executions)
+    most = drive_to_the_end(engine, sql, executions, 3)
     assert 1 <= max(most) <= 4
 
 
