@@ -105,9 +105,9 @@ def _object(spec: dict[str, Any]) -> dict[str, Any]:
     return _keys({"apiVersion": _TEXT, "kind": _TEXT, "metadata": metadata, "spec": spec})
 
 
-_RELABEL = _keys({"sourceLabels": _list(_TEXT), "targetLabel": _TEXT})
+_RELABEL = _keys({"targetLabel": _TEXT}, {"sourceLabels": _list(_TEXT), "replacement": _TEXT})
 _ENDPOINT = _keys({"port": _TEXT, "interval": _TIME}, {"path": _TEXT, "relabelings": _list(_RELABEL)})
-_RULE = _keys({"alert": _TEXT, "expr": _TEXT, "for": _TIME, "labels": _TEXTS, "annotations": _TEXTS})
+_RULE = _keys({"alert": _TEXT, "expr": _TEXT, "labels": _TEXTS, "annotations": _TEXTS}, {"for": _TIME})
 _TRIGGER = _keys({"type": _TEXT, "metadata": _TEXTS, "authenticationRef": _keys({"name": _TEXT})})
 OTHERS = {
     ("monitoring.coreos.com/v1", "PodMonitor"): _object(

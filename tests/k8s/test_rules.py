@@ -196,3 +196,12 @@ def test_the_image_is_set_in_one_place() -> None:
         for called, spec in pods(name):
             images = {each["image"] for each in spec["containers"]}
             assert images == {"redis:7.4" if called == "dray-redis" else "dray:latest"}
+
+
+def test_the_alerts_are_those_that_promtool_tests() -> None:
+    tested = yaml.safe_load((K8S.parent / "docker" / "monitoring" / "rules.yml").read_text())
+    found = one("overlays/monitoring", "PrometheusRule")["spec"]["groups"]
+    assert found[0] == tested["groups"][0]
+    pods = one("overlays/monitoring", "PodMonitor", "dray-driver")
+    (endpoint,) = pods["spec"]["podMetricsEndpoints"]
+    assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "dray"}], "the job that they name"
