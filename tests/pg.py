@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,9 @@ def at(server: str, database: str) -> str:
 def server() -> Iterator[str]:
     """The URL of a server's database `postgres`; the migrated template is on it.
 
-    Not in a folder of pytest: each pytest that starts takes the rights on /tmp/pytest-of-<user> away from all others,
-    and as root the server is another user.
+    TEST_SERVER names another server to try, as its superuser: nothing on it may be needed.
     """
-    with tempfile.TemporaryDirectory(prefix="dray-pg-") as folder, EmbeddedPostgres(folder, settings=UNSAFE) as url:
+    with a_server() as url:
         run(url, f"CREATE DATABASE {TEMPLATE}")
         engine = connect(at(url, TEMPLATE), pool_size=1)
         migrate(engine)
@@ -45,9 +45,22 @@ def server() -> Iterator[str]:
 
 
 @contextmanager
+def a_server() -> Iterator[str]:
+    """Not in a folder of pytest: each pytest that starts takes the rights on /tmp/pytest-of-<user> from all others,
+    and as root the server is another user.
+    """
+    if given := os.environ.get("TEST_SERVER"):
+        run(given, f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="dray-pg-") as folder, EmbeddedPostgres(folder, settings=UNSAFE) as url:
+        yield url
+
+
+@contextmanager
 def a_database(server: str) -> Iterator[str]:
     """The URL of a migrated database, which ends with the block."""
-    name = f"test_{next(_numbers)}"
+    name = f"test_{os.getpid()}_{next(_numbers)}"
     run(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield at(server, name)
     run(server, f"DROP DATABASE {name} WITH (FORCE)")
