@@ -7,7 +7,7 @@
 -- Afterwards the same for incarnations that have no row (somebody deleted it, or the server's default isolation is not READ COMMITTED, so
 -- that a claim was missed as said above): nobody else would ever look at what they held. One index entry is read for each owner.
 CREATE FUNCTION dray.reap() RETURNS TABLE (driver uuid, host text, pid integer, requeued integer) LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '2s' AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '2s' AS $$
 DECLARE total integer := 0;
 BEGIN
     FOR reap.driver, reap.host, reap.pid IN

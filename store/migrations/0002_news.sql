@@ -57,7 +57,7 @@ END $$;
 -- waiting -> queued, or the mark `wake`, for those of these executions that have not ended. Waits for nobody: a row that is locked gets its
 -- mark from place_marks.
 CREATE FUNCTION dray.wake_executions(ids uuid[]) RETURNS void LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     free uuid[] := ARRAY(SELECT e.id FROM dray.execution e WHERE e.id = ANY (ids) FOR NO KEY UPDATE SKIP LOCKED);
     to_claim boolean;
@@ -80,7 +80,7 @@ END $$;
 
 -- What follows from the end of executions, or from the wish to cancel them: the children that they wait for are to be cancelled, and
 -- `parents` (of those that ended) woken. Locks nothing: a driver does it within a second (place_marks).
-CREATE FUNCTION dray.mark_family(ids uuid[], parents uuid[]) RETURNS void LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+CREATE FUNCTION dray.mark_family(ids uuid[], parents uuid[]) RETURNS void LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     INSERT INTO dray.pending_mark (execution_id, mark)
     SELECT e.id, 'cancel' FROM dray.execution e WHERE e.parent_id = ANY (ids) AND e.finished_at IS NULL AND e.detached IS NOT TRUE
     UNION ALL
@@ -96,7 +96,7 @@ $$;
 -- Puts marks on their rows, at most `wanted`: as wake_executions, and queued, waiting, paused -> cancelled or the mark that cancels what runs.
 -- A row that is still locked keeps its mark for the next turn. Returns how many marks are done with.
 CREATE FUNCTION dray.place_marks(wanted integer) RETURNS integer LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     marks bigint[] := ARRAY(SELECT m.id FROM dray.pending_mark m ORDER BY m.id LIMIT wanted FOR UPDATE SKIP LOCKED);
     free uuid[];

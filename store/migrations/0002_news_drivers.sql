@@ -4,7 +4,7 @@
 -- children are nested too deeply; the driver then finds the one that it was by halves. A child that is there already is left as it is.
 -- workflow: a name, else the number of a stored version.
 CREATE FUNCTION dray.start_children(ids uuid[], parents uuid[], workflows text[], versions integer[], inputs jsonb[], detached boolean[])
-RETURNS void LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+RETURNS void LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     most CONSTANT integer := 10;
     child record;
@@ -42,7 +42,7 @@ END $$;
 -- Of these nodes (an execution's id and a key each), those that record now that they wait for a signal which is there already, unread: their
 -- executions. A claim reads signals only for executions that waited before it.
 CREATE FUNCTION dray.early_signals(execution_ids uuid[], node_keys text[], kinds text[], outcomes jsonb[])
-RETURNS uuid[] LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+RETURNS uuid[] LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT array_agg(DISTINCT o.execution_id) FROM unnest(execution_ids, node_keys, kinds, outcomes) AS o (execution_id, node_key, kind, outcome)
     JOIN dray.signal s ON s.execution_id = o.execution_id AND s.consumed_at IS NULL AND s.name = o.outcome ->> 'signal'
         AND (s.node IS NULL OR s.node IN (o.node_key, regexp_replace(o.node_key, '^.*/', '')))
@@ -51,7 +51,7 @@ $$;
 
 -- The children that these nodes wait for, where they have not ended.
 CREATE FUNCTION dray.awaited_children(execution_ids uuid[], node_keys text[], kinds text[])
-RETURNS SETOF uuid LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+RETURNS SETOF uuid LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT e.id FROM unnest(execution_ids, node_keys, kinds) AS o (execution_id, node_key, kind)
     JOIN dray.checkpoint c ON c.execution_id = o.execution_id AND c.node_key = o.node_key AND c.kind = 'g'
     JOIN dray.execution e ON e.id = (c.outcome ->> 'child')::uuid AND e.finished_at IS NULL
@@ -77,7 +77,7 @@ CREATE FUNCTION dray.commit_if_fenced(incarnation uuid, again boolean,
     taken_ids bigint[], taken_by text[])
 RETURNS TABLE (fenced boolean, settled uuid[])
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan
-SET enable_bitmapscan = off SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off SET enable_nestloop = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     held uuid[];
@@ -157,7 +157,7 @@ END $$;
 -- when to look, so the claim writes nothing for it.
 -- The settings and the array: as a plan of the first minute of a database it would read all executions for ever.
 CREATE FUNCTION dray.give_back(incarnation uuid, crashed boolean) RETURNS integer LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     held uuid[] := ARRAY(SELECT e.id FROM dray.execution e WHERE e.owner = incarnation);
     moved integer;
@@ -192,7 +192,7 @@ END $$;
 -- something else than a retry or a lost runner is recorded of it.
 CREATE FUNCTION dray.news_of(ids uuid[])
 RETURNS TABLE (execution_id uuid, signal_id bigint, name text, node text, payload jsonb, child_id uuid, status text, output jsonb, error jsonb)
-LANGUAGE sql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT s.execution_id, s.id, s.name, s.node, s.payload, NULL::uuid, NULL::text, NULL::jsonb, NULL::jsonb
     FROM dray.signal s WHERE s.execution_id = ANY (ids) AND s.consumed_at IS NULL
     UNION ALL
@@ -208,7 +208,7 @@ $$;
 -- comes later sets it again. again: also of those that were read before, because the answer to that was lost. Skips locked rows, for the next turn.
 CREATE FUNCTION dray.news_of_driver(incarnation uuid, again boolean)
 RETURNS TABLE (execution_id uuid, signal_id bigint, name text, node text, payload jsonb, child_id uuid, status text, output jsonb, error jsonb)
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 #variable_conflict use_column
 DECLARE
     marked uuid[];

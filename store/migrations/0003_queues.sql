@@ -144,7 +144,7 @@ $$;
 -- Puts new executions in their lanes, as their workflow's limits say. For whoever inserts executions, in the same transaction; it does
 -- nothing to those that nothing limits. A call of its own, so that inserting the others stays as cheap as it was.
 CREATE FUNCTION dray.limit_executions(ids uuid[], tenant text DEFAULT NULL, concurrency_key text DEFAULT NULL) RETURNS void LANGUAGE sql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     UPDATE dray.execution e SET
         tenant = p.tenant, gate = p.gate, concurrency_key = p.concurrency_key, rate_key = p.rate_key, stage = p.stage, lane = p.lane
     FROM dray.execution n

@@ -16,7 +16,7 @@ $$;
 -- The first `room` executions of a lane go on to the next gate, or to where they are claimed. Gives the rate keys of those that stand at
 -- their rate now. room NULL: no limit (any more), so all may pass, by the thousand.
 CREATE FUNCTION dray.pass(from_lane text, room integer, limits jsonb) RETURNS text[] LANGUAGE plpgsql VOLATILE
-SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
     most integer := least(coalesce(room, 1000), 1000);
     moved uuid[];
@@ -52,7 +52,7 @@ END $$;
 -- How many more may start now at a rate: those that started within its `per` seconds count, and those that have passed and may start any
 -- moment. opens: when the first of these starts is that long ago.
 CREATE FUNCTION dray.rate_room(of_gate text, of_key text, rate jsonb, OUT room integer, OUT opens timestamptz) LANGUAGE plpgsql VOLATILE
-SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
     most integer := (rate ->> 'limit')::integer;
     per interval := (rate ->> 'per')::double precision * interval '1 second';
@@ -70,7 +70,7 @@ END $$;
 -- Places of a gate that are free, counted from the executions that have passed it and are queued or running. One that waits (for a timer, a
 -- signal, a retry) has given its place back. of_key NULL: those of the whole workflow.
 CREATE FUNCTION dray.places(of_gate text, of_key text, most integer) RETURNS integer LANGUAGE sql VOLATILE
-SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
     SELECT CASE WHEN $3 IS NULL THEN NULL WHEN $2 IS NULL THEN $3 - (SELECT count(*)::integer FROM (
         SELECT 1 FROM dray.execution e WHERE e.gate = $1 AND e.stage = 'p' AND e.status IN ('queued', 'running') LIMIT $3) s)
     ELSE $3 - (SELECT count(*)::integer FROM (
@@ -107,7 +107,7 @@ END $$;
 
 -- Follows the notes that are due, at most a thousand; gives how many there were. Workflows in the order of their locks.
 CREATE FUNCTION dray.open_gates() RETURNS integer LANGUAGE plpgsql VOLATILE
-SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
     gates text[];
     keys jsonb[];
@@ -135,7 +135,7 @@ END $$;
 -- After an execution with limits or a tenant changed its status. Woken, resumed or retried, it has to pass the gates anew; else whoever
 -- waits at them may find a place now.
 CREATE FUNCTION dray.execution_moved() RETURNS trigger LANGUAGE plpgsql
-SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 BEGIN
     IF NEW.status = 'queued' AND OLD.status <> 'running' AND NEW.gate IS NOT NULL THEN
         UPDATE dray.execution e SET stage = n.stage,
@@ -160,7 +160,7 @@ EXECUTE FUNCTION dray.execution_moved();
 -- After a new version: its limits hold from now on, also for what waits at the gates of the earlier one. A gate that is no more lets
 -- everybody through. Reads one entry of the index for each key that somebody waits for.
 CREATE FUNCTION dray.limits_changed() RETURNS trigger LANGUAGE plpgsql
-SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
     head text;
     this text;
@@ -183,7 +183,7 @@ CREATE TRIGGER limits_changed AFTER INSERT ON dray.workflow FOR EACH ROW WHEN (N
 
 -- How many executions a claim may take from one queue; locks its row where anything is counted. tenants: whether its tenants take turns.
 CREATE FUNCTION dray.queue_room(of_queue text, wanted integer, OUT room integer, OUT tenants boolean, OUT limited boolean, OUT rated boolean)
-LANGUAGE plpgsql VOLATILE SET enable_bitmapscan = off SET enable_seqscan = off SET lock_timeout = '500ms' AS $$
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_bitmapscan = off SET enable_seqscan = off SET lock_timeout = '500ms' AS $$
 DECLARE said dray.queue;
 BEGIN
     room := wanted;
@@ -234,7 +234,7 @@ END $$;
 -- At most `room` executions of one queue, from its tenants in turn: whose turn was longest ago comes first and then goes to the end; those
 -- without a tenant are one of them. Each gets the same share of the room, and what one does not use goes round again.
 CREATE FUNCTION dray.take_turns(of_queue text, room integer, picked uuid[]) RETURNS uuid[] LANGUAGE plpgsql VOLATILE
-SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 DECLARE
     names text[];
     short text[] := '{}';
@@ -276,7 +276,7 @@ END $$;
 
 -- The first queued executions of these queues by rank, at most rooms[n] of names[n]. Locks them, skips what others have locked.
 CREATE FUNCTION dray.first_of(names text[], rooms integer[], wanted integer) RETURNS uuid[] LANGUAGE sql VOLATILE
-SET plan_cache_mode = force_generic_plan SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET plan_cache_mode = force_generic_plan SET jit = off SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
     SELECT ARRAY(
         -- One index range per queue, so that each is read in index order.
         SELECT c.id FROM unnest($1, $2) AS q (name, room), LATERAL (
@@ -336,7 +336,7 @@ CREATE FUNCTION dray.claim_if_fenced(incarnation uuid, queues text[], wanted int
 RETURNS TABLE (fenced boolean, id uuid, workflow_id integer, claim_count integer, crash_count smallint, age double precision, input jsonb)
 LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan
 -- Without these a queue that seems short is read whole and sorted (200,000 queued: 11,600 pages for a claim of 500, in index order 6,400).
-SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
+SET jit = off SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     began timestamptz := clock_timestamp();

@@ -85,7 +85,7 @@ $$;
 -- latest: of the latest version, where what is kept stands in that as it did; else it is refused.
 -- claim_count 1, because only then does a claim look at what is recorded. It has no parent: whoever waited for `source` has its answer.
 CREATE FUNCTION dray.begin_again(source dray.execution, without text[], new_input jsonb, latest boolean) RETURNS uuid LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     new_id uuid := dray.uuid7();
     graph jsonb := (SELECT w.graph FROM dray.workflow w WHERE w.id = source.workflow_id);

@@ -6,7 +6,7 @@ CREATE INDEX idempotency_execution_idx ON dray.idempotency (execution_id);
 -- Those that may go of the first `looked` executions behind `behind` (NULL: of all): ended before `until`, and not asked for any more by a parent
 -- that goes on. Ids begin with the time of the submit, so what was submitted after `until` is not looked at.
 CREATE FUNCTION dray.prunable(until timestamptz, statuses text[], behind uuid, looked bigint) RETURNS SETOF uuid LANGUAGE sql STABLE
-SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT l.id FROM (
         SELECT e.id, e.finished_at, e.status, e.parent_id FROM dray.execution e
         WHERE e.id > coalesce($3, '00000000-0000-0000-0000-000000000000') AND e.id < dray.id_at($1) ORDER BY e.id LIMIT $4) l
@@ -22,7 +22,7 @@ $$;
 -- deleted: how many. last: where to go on; NULL: that was all, and then runners of that age go too.
 CREATE FUNCTION dray.prune(until timestamptz, statuses text[] DEFAULT NULL, most integer DEFAULT 500, behind uuid DEFAULT NULL,
     OUT deleted integer, OUT last uuid) LANGUAGE plpgsql VOLATILE
-SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '2s' AS $$
+SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET lock_timeout = '2s' AS $$
 DECLARE
     start uuid := coalesce(behind, '00000000-0000-0000-0000-000000000000');
     ids uuid[] := ARRAY(SELECT p FROM dray.prunable(until, statuses, start, 4 * most) p LIMIT most);

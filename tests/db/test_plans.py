@@ -277,3 +277,14 @@ def test_a_claim_costs_the_same_however_many_are_queued(store: DriverStore, sql:
     few = buffers_of_a_claim(sql, database, driver, 1_000)
     many = buffers_of_a_claim(sql, database, driver, 200_000)
     assert many <= 1.5 * few, (few, many)
+
+
+def test_functions_that_take_plans_away_are_never_compiled(sql: Sql) -> None:
+    """Before Postgres 18 a plan that was taken away costs 10,000,000,000, which JIT finds worth a second of compiling,
+    at every call. The embedded Postgres is newer and has no JIT, so only the settings can be looked at here."""
+    found = sql(
+        "SELECT proname, proconfig @> ARRAY['jit=off'] FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"
+        " AND array_to_string(proconfig, ' ') LIKE '%%enable_%%'"
+    )
+    assert len(found) > 10
+    assert [name for name, without in found if not without] == []
