@@ -63,8 +63,7 @@ Amount: TypeAlias = Annotated[float, BeforeValidator(_number), Field(ge=0, le=MA
 class ResourcesSource(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    # Not 0: such runners would have room on the head, and without number.
-    num_cpus: Annotated[Amount, Field(ge=LEAST_CPUS)] | None = None
+    num_cpus: Amount | None = None
     num_gpus: Amount | None = None
     memory: Annotated[int, BeforeValidator(_bytes), Field(ge=LEAST_MEMORY, le=MAX_MEMORY)] | None = None
     resources: Annotated[dict[str, Amount], Field(max_length=MAX_NAMES)] | None = None
@@ -104,6 +103,14 @@ class ResourcesSource(BaseModel):
             if len(wanted) > 1000 or not _SELECTS.fullmatch(wanted):
                 raise ValueError(f"{wanted[:80]!r} selects no label: write a, !a, in(a,b) or !in(a,b)")
         return value
+
+    @model_validator(mode="after")
+    def _counted(self) -> ResourcesSource:
+        """Else there would be room for such runners on the head, and for any number of them."""
+        asked = any((self.num_gpus, *(self.resources or {}).values()))
+        if self.num_cpus is not None and self.num_cpus < LEAST_CPUS and not (asked and self.num_cpus == 0):
+            raise ValueError(f"num_cpus must be {LEAST_CPUS} or more, or 0 beside num_gpus or resources")
+        return self
 
     def stored(self) -> dict[str, Any] | None:
         """As it is stored: what was said, in one form; None = nothing."""

@@ -43,6 +43,7 @@ def asks(resources: Any) -> Asks | None:
         ({"num_gpus": 1.0}, {"num_gpus": 1}),
         ({"num_gpus": 0}, {"num_gpus": 0}),
         ({"num_cpus": 0.5}, {"num_cpus": 0.5}),
+        ({"num_cpus": 0, "num_gpus": 1}, {"num_cpus": 0, "num_gpus": 1}),
         ({"memory": "4GiB"}, {"memory": 4 << 30}),
         ({"memory": "512 Mi"}, {"memory": 512 << 20}),
         ({"memory": "2G"}, {"memory": 2 << 30}),
@@ -63,7 +64,9 @@ def test_resources_are_stored_in_one_form(given: Any, found: Any) -> None:
     ("given", "message"),
     [
         (7, "node 'a': resources: must be an object, such as {num_gpus: 1}"),
-        ({"num_cpus": 0}, "node 'a': resources.num_cpus: Input should be greater than or equal to 0.1"),
+        ({"num_cpus": 0}, "node 'a': resources: num_cpus must be 0.1 or more, or 0 beside num_gpus or resources"),
+        ({"num_cpus": 0, "resources": {"x": 0}}, "node 'a': resources: num_cpus must be 0.1 or more"),
+        ({"num_cpus": 0.01, "num_gpus": 1}, "node 'a': resources: num_cpus must be 0.1 or more"),
         ({"num_cpus": -1}, "node 'a': resources.num_cpus: Input should be greater than or equal to 0"),
         ({"num_cpus": True}, "node 'a': resources.num_cpus: must be a number, written out"),
         ({"num_gpus": "{{ input.n }}"}, "node 'a': resources.num_gpus: must be a number, written out"),
