@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.ray]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0  # seconds for anything to happen; never waited out when all is well
+STARTS = 3
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 BIN = Path(sys.executable).parent
 NODES = """
@@ -136,12 +137,9 @@ class Cluster:
             "RAY_prestart_worker_first_driver": "0", "RAY_enable_metrics_collection": "0",
         }  # fmt: skip
         port = self.address.rpartition(":")[2]
-        self.pod("head", self.start(f"--head --port={port} --num-cpus=0 --include-dashboard=false", free_port()))
-        wait_until(lambda: len(self.alive()) == 1, lambda: self.pods[0].said)
-        self.pod(
-            "worker", self.start(f'--address={self.address} --num-cpus=2 --resources={{\\"licence\\":1}}', free_port())
-        )
-        wait_until(lambda: len(self.alive()) == 2, lambda: self.pods[1].said)
+        self.pod("head", self.start(f"--head --port={port} --num-cpus=0 --include-dashboard=false", free_port()), 1)
+        licence = """--resources='{"licence":1}'"""
+        self.pod("worker", self.start(f"--address={self.address} --num-cpus=2 {licence}", free_port()), 2)
         [self.worker] = [node for node, has in self.alive().items() if "licence" in has]
 
     @staticmethod
@@ -152,16 +150,24 @@ class Cluster:
             f"--max-worker-port=0 --object-store-memory={80 << 20}"
         )
 
-    def pod(self, name: str, command: str, **environ: str) -> Pod:
+    def pod(self, name: str, command: str, nodes: int, **environ: str) -> Pod:
+        """Wait until so many Ray nodes live. Ray gives a node 30 s to start, whatever the machine does meanwhile: then
+        its pod ends, and is made again, as an operator would."""
         Path("/tmp/ray").mkdir(exist_ok=True)  # what each mounts its own over
-        self.pods.append(Pod(name, self.folder, command, **{**self.environ, **environ}))
-        return self.pods[-1]
+        for _ in range(STARTS):
+            pod = Pod(name, self.folder, command, **{**self.environ, **environ})
+            self.pods.append(pod)
+            wait_until(lambda: pod.process.poll() is not None or len(self.alive()) >= nodes, lambda: pod.said)  # noqa: B023
+            if pod.process.poll() is None:
+                return pod
+        raise AssertionError(pod.said)
 
     def driver(self, name: str, database: str, **settings: str) -> Pod:
         agent = free_port()
         return self.pod(
             name,
             f"bash {K8S / 'base/driver.sh'}",
+            len(self.alive()) + 1,
             KUBERAY_GEN_RAY_START_CMD=self.start(f"--address={self.address} --num-cpus=0", agent),
             RAYLET_HEALTH_URL=f"http://127.0.0.1:{agent}/api/local_raylet_healthz",
             RAY_ADDRESS=self.address, DRAY_RAY_ADDRESS="auto", DRAY_DATABASE_URL=database,
@@ -234,6 +240,7 @@ def test_the_database_is_not_in_the_environment_of_rays_processes(ray: Cluster, 
     assert b"DRAY_DATABASE_URL" not in Path(f"/proc/{raylet}/environ").read_bytes()
     os.kill(pod.first, signal.SIGTERM)
     assert pod.ended() == 0, pod.said
+    wait_until(lambda: len(ray.alive()) == 2, lambda: str(ray.alive()))
 
 
 @needs_namespaces
