@@ -14,6 +14,7 @@ http_exchange.py one HTTP request, as an attempt of a node; mail.py: one e-mail
 script.py        runs a script in a process of its own, for the node types that have one in their config
 handlers/        the built-in node types, one file each
 runner.py        runs nodes, inside a runner process: threads, an event loop, deadlines (runner_*.py are its parts)
+shapes.py        what a runner asks of the cluster, as a handler or a node of a graph says
 pool.py          which runner does which node: bookkeeping, no Ray (pool_*.py are its parts)
 ray_pool.py      runners as Ray actors; with ray_deaths.py, what Ray tells of their deaths
 local_pool.py    runners in threads of the driver's process

@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from actors import handler_env
 from actors.handler_env import HandlerEnv
 from actors.messages import NodeSpec, NodeTask
-from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady, Shape
+from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady
 from actors.runner import Runner
+from actors.shapes import Shape
 
 
 class LocalRunner:

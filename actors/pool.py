@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from actors.messages import NodeResult, NodeSpec, NodeTask
-from actors.pool_demand import PATIENCE, Demand, Sizes, first_to_go
+from actors.pool_demand import Sizes
 from actors.pool_events import (
     Collected,
     News,
@@ -36,10 +36,10 @@ from actors.pool_events import (
     RunnerInfo,
     RunnerLost,
     RunnerReady,
-    Shape,
-    shape_of,
 )
-from actors.pool_line import Line, Member, calls
+from actors.pool_line import Line, Member, calls, first_to_go
+from actors.pool_turns import Lines, say_stuck
+from actors.shapes import Shape, shape_of
 
 __all__ = [
     "Collected", "News", "Pool", "PoolEvent", "RunnerFactory", "RunnerHandle", "RunnerInfo", "RunnerLost",
@@ -49,6 +49,7 @@ __all__ = [
 RETIRE = 300.0  # seconds
 PURGE = 100  # cancelled nodes that a line may hold before it is looked through
 IDLE = 60.0  # seconds after which a runner that is not needed is ended
+SHAPES = 8
 ASK_IDLE = 0.02  # seconds that a runner without nodes is left alone
 SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
 _GAP = 5.0  # seconds between two ticks of a driver that stood still itself
@@ -60,8 +61,8 @@ class Pool:
     """size: runners of the default shape, and the most of any other. slots: nodes in one runner at once.
 
     least: unless None, the default shape follows demand too, between this and size. Other shapes do so from none.
-    busy: nodes for which one runner is enough; None = slots. on_stuck: told (shape, runners, seconds) every minute
-    while runners do not start.
+    busy: nodes for which one runner is enough; None = slots. shapes: that graphs ask for and that have runners at once.
+    on_stuck: told (shape, runners, seconds) every minute while runners do not start.
     """
 
     def __init__(
@@ -75,21 +76,21 @@ class Pool:
         least: int | None = None,
         busy: int | None = None,
         idle: float = IDLE,
+        shapes: int = SHAPES,
         on_stuck: Callable[[Shape, int, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._factory = factory
         self._notify = notify
-        self._default = default
         self._size = size
         self._slots = slots
         self._clock = clock
         self._members: dict[int, Member] = {}
-        self._lines: dict[Shape, Line] = {default: Line(default, slots, 0)}
-        self._sizes = Sizes(0, size, idle, busy or slots)
-        fixed = self._sizes._replace(least=size if least is None else least)
-        self._demands: dict[Shape, Demand] = {default: Demand(fixed, PATIENCE)}
-        self._on_stuck = on_stuck or _stuck
+        self._idle = idle
+        others = Sizes(0, size, idle, busy or slots)
+        of_default = others._replace(least=size if least is None else least)
+        self._lines = Lines(default, of_default, others, slots, shapes)
+        self._on_stuck = on_stuck or say_stuck
         self._waiting: dict[int, Line] = {}  # of the nodes that somebody waits for: in line
         self._running: dict[int, Member] = {}  # in a runner
         self._to_ask: list[Member] = []  # whose answer was taken in: to be asked again at the end of the turn
@@ -105,7 +106,7 @@ class Pool:
     @property
     def backlog(self) -> int:
         """Of these, the ones for the default shape: others may wait for what the cluster does not have."""
-        return len(self._lines[self._default].waiting)
+        return len(self._lines.default.waiting)
 
     @property
     def in_flight(self) -> int:
@@ -118,16 +119,13 @@ class Pool:
         return self._size * self._slots
 
     def start(self) -> None:
-        self._resize(self._lines[self._default], self._clock())
+        self._resize(self._lines.default, self._clock())
 
     # What the driver does every turn
 
     def add(self, spec: NodeSpec, task: NodeTask, shape: Shape) -> None:
         """Put a node into the line of its shape."""
-        line = self._lines.get(shape)
-        if line is None:
-            line = self._lines[shape] = Line(shape, 1 if shape.solo else self._slots, 0)
-            self._demands[shape] = Demand(self._sizes._replace(busy=1) if shape.solo else self._sizes)
+        line = self._lines.known.get(shape) or self._lines.begin(shape, self._clock())
         line.waiting.append((spec, task))
         self._waiting[task.id] = line
 
@@ -139,8 +137,8 @@ class Pool:
         """
         if self._waiting:
             now = self._clock()
-            for line in self._lines.values():
-                if line.waiting:
+            for line in self._lines:
+                if line.waiting and line.open_since is not None:
                     self._assign(line)
                     self._resize(line, now)
         if self._to_ask:
@@ -198,7 +196,7 @@ class Pool:
 
     def wake_at(self) -> float | None:
         """When tick() has something to do that cannot wait for the next second, on the clock."""
-        due = [line.pause_until for line in self._lines.values() if line.missing > 0]
+        due = [line.pause_until for line in self._lines if line.missing > 0]
         due += [member.idle_since + ASK_IDLE for member in self._to_ask]
         return None if self._stopping else min(due, default=None)
 
@@ -214,11 +212,14 @@ class Pool:
                     member.collecting_since += now - self._last_tick
         is_new_second = self._last_tick is None or int(now) != int(self._last_tick)
         self._last_tick = now
-        for line in self._lines.values():
+        for line in self._lines:
             self._fill(line, now)
         if is_new_second:
-            for line in self._lines.values():
+            if not self._stopping:
+                self._lines.turn(now)
+            for line in self._lines:
                 self._resize(line, now)
+                line.look(now)
                 if slow := line.slow(now):
                     self._on_stuck(line.shape, len(slow), max(slow))
             for member in self._members.values():
@@ -233,7 +234,7 @@ class Pool:
         elif asked is not None and patience is not None and now - asked > patience + SILENCE:
             self._end(member, f"it did not answer for {now - asked:.0f} s", crash=True)
         elif member.leaving and not member.tasks and (member.db_id or member.ready_at is None):
-            self._end(member, f"idle for {self._sizes.idle:g} s")
+            self._end(member, f"idle for {self._idle:g} s")
 
     def _end(self, member: Member, reason: str, crash: bool = False) -> None:
         member.ending = True
@@ -246,7 +247,7 @@ class Pool:
         """Replace nobody, and forget what waits but for these; what runs may end."""
         self._stopping = True
         self._waiting = {number: line for number, line in self._waiting.items() if number in keep}
-        for line in self._lines.values():
+        for line in self._lines:
             line.purge(self._waiting)
             line.wanted = 0
 
@@ -255,7 +256,7 @@ class Pool:
         self.drain()
         for member in self._members.values():
             member.handle.kill()
-        for line in self._lines.values():
+        for line in self._lines:
             line.members.clear()
         self._members.clear()
         self._running.clear()
@@ -276,12 +277,15 @@ class Pool:
             for each in self._members.values()
         ]
 
+    def short(self) -> list[tuple[str, int, float]]:
+        return self._lines.short()
+
     def check(self) -> None:
         """What must be true between any two calls; for tests."""
         assert not self._waiting.keys() & self._running.keys()
-        in_line = [task.id for line in self._lines.values() for _, task in line.waiting]
+        in_line = [task.id for line in self._lines for _, task in line.waiting]
         assert self._waiting.keys() <= set(in_line)
-        assert {each for line in self._lines.values() for each in line.members} == set(self._members)
+        assert {each for line in self._lines for each in line.members} == set(self._members)
         for number, member in self._running.items():
             assert self._members[member.number] is member
             assert number in member.tasks
@@ -290,7 +294,7 @@ class Pool:
             assert not member.batch, "flush() sends what it assigns"
             assert not member.tasks or member.db_id is not None, "only what the database knows gets nodes"
             assert member.number in self._lines[member.shape].members
-        for line in self._lines.values():
+        for line in self._lines:
             assert self._stopping or line.missing >= 0, "more runners than wanted"
 
     # Inside
@@ -309,7 +313,7 @@ class Pool:
         """Start what is missing by demand, and tell those to leave that are too many."""
         if self._stopping:
             return
-        line.wanted = self._demands[line.shape].update(line.nodes, now)
+        line.follow(now)
         if line.missing > 0:
             line.call_back()
             self._fill(line, now)
@@ -319,7 +323,7 @@ class Pool:
 
     def _assign(self, line: Line) -> None:
         able = [each for each in line.members.values() if each.takes_work]
-        sizes = self._demands[line.shape].sizes
+        sizes = line.demand.sizes
         # What is sent to a runner stays there: while others may come, it gets no more than keeps it busy.
         slots = line.slots if len(able) >= sizes.most else min(line.slots, sizes.busy)
         free = [(len(each.tasks), each.number) for each in able if len(each.tasks) < slots]
@@ -390,10 +394,6 @@ class Pool:
         del self._members[member.number]
         del self._lines[member.shape].members[member.number]
         return () if member.db_id is None else [(member.db_id, reason)]
-
-
-def _stuck(shape: Shape, runners: int, seconds: float) -> None:
-    _warn("runners do not start; has the cluster what they ask for?", shape=shape, runners=runners, seconds=seconds)
 
 
 def _warn(event: str, **fields: object) -> None:

@@ -1,19 +1,13 @@
-"""How many runners of a shape there shall be, and which of them go when there are too many. No clock of its own.
+"""How many runners of a shape there shall be. No clock of its own.
 
 Up at once, or after PATIENCE where runners are there already: a burst that they get through starts nobody. Down after
 `idle` seconds in all of which fewer were needed, to the most that were needed in that time. So a load that goes up and
 down within that time starts and ends nothing.
-
-Whole nodes of the cluster are emptied one after the other: only a node without runners can be given back.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
 from typing import NamedTuple
-
-from actors.pool_line import Member
 
 PATIENCE = 1.0  # seconds for which more must be needed than there are
 
@@ -60,18 +54,3 @@ class Demand:
         if now - self._below_since >= idle:
             self.number, self._below_since, self._peak = self._peak, None, 0
         return self.number
-
-
-def first_to_go(line: Iterable[Member], everybody: Collection[Member], count: int) -> list[Member]:
-    """Which runners of a line go: those that the cluster has not given a place yet, else those on the node of the
-    cluster that is emptied soonest."""
-    runners = Counter(each.node for each in everybody if not each.ending)
-    nodes: Counter[str] = Counter()
-    for each in everybody:
-        nodes[each.node] += len(each.tasks)
-
-    def cost(member: Member) -> tuple[bool, int, int, str, int, int]:
-        here = member.node
-        return member.ready_at is not None, runners[here], nodes[here], here, len(member.tasks), member.number
-
-    return sorted((each for each in line if not each.goes), key=cost)[:count]

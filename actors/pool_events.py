@@ -6,39 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from actors.messages import NodeResult, NodeSpec, NodeTask
-from actors.registry import HandlerSpec
-
-
-class Shape(NamedTuple):
-    """What one runner asks for. memory: bytes. solo: it takes one node at a time. labels: of the cluster's nodes."""
-
-    num_cpus: float = 1.0
-    num_gpus: float = 0.0
-    memory: int = 0
-    resources: tuple[tuple[str, float], ...] = ()
-    solo: bool = False
-    labels: tuple[tuple[str, str], ...] = ()
-
-    def alone(self) -> Shape:
-        """For a suspect. Asks for no CPU, since all may be taken; where special resources are needed, there is no
-        second set of them to wait for, and the suspect goes back among the others."""
-        if self.num_gpus or self.resources:
-            return self
-        return Shape(0.0, memory=self.memory, solo=True, labels=self.labels)
-
-
-def shape_of(handler: HandlerSpec, default: Shape) -> Shape:
-    """The shape that a handler asks for; what it does not say is the default's."""
-    labels = handler.label_selector
-    if handler.num_cpus is None and not (handler.num_gpus or handler.memory or handler.resources or labels):
-        return default
-    return Shape(
-        default.num_cpus if handler.num_cpus is None else handler.num_cpus,
-        handler.num_gpus or 0.0,
-        handler.memory or 0,
-        tuple(sorted((handler.resources or {}).items())),
-        labels=tuple(sorted((labels or {}).items())),
-    )
+from actors.shapes import Shape
 
 
 class RunnerInfo(NamedTuple):

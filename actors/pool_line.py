@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 
 from actors.messages import NodeSpec, NodeTask
-from actors.pool_events import RunnerHandle, Shape
+from actors.pool_demand import Demand
+from actors.pool_events import RunnerHandle
+from actors.shapes import Shape
 
 YOUNG = 10.0  # seconds after it was ready; a runner that dies earlier is not always replaced at once
 LONGEST_PAUSE = 30.0  # seconds, for runners that never get ready: only a person can help
@@ -55,20 +57,24 @@ class Member:
 class Line:
     """The nodes that wait for one shape, and its runners.
 
-    slots: nodes in one runner at once. wanted: how many runners. waiting: also those cancelled meanwhile, `cancelled`.
+    slots: nodes in one runner at once. wanted: how many runners, as `demand` says. open_since: None = it has no runners
+    now, since it is not its turn (actors/pool_turns.py). waiting: also those cancelled meanwhile, `cancelled`.
     strikes: young deaths in a row. pause_until: no runner is started before. told_at: when a person was last told that
-    its runners do not start.
+    its runners do not start. short_since: when nodes began to wait without a runner that is ready.
     """
 
     __slots__ = (
-        "_struck", "cancelled", "members", "pause_until", "shape", "slots", "strikes", "told_at", "waiting",
-        "wanted",
+        "_struck", "cancelled", "demand", "members", "open_since", "pause_until", "shape", "short_since", "slots",
+        "strikes", "told_at", "waiting", "wanted",
     )  # fmt: skip
 
-    def __init__(self, shape: Shape, slots: int, wanted: int) -> None:
+    def __init__(self, shape: Shape, slots: int, demand: Demand, open_since: float | None) -> None:
         self.shape = shape
         self.slots = slots
-        self.wanted = wanted
+        self.demand = demand
+        self.open_since = open_since
+        self.wanted = 0
+        self.short_since: float | None = None
         self.waiting: deque[tuple[NodeSpec, NodeTask]] = deque()
         self.cancelled = 0
         self.members: dict[int, Member] = {}
@@ -87,6 +93,21 @@ class Line:
         """That wait, or are in runners that stay."""
         running = sum(len(each.tasks) for each in self.members.values() if not each.goes)
         return len(self.waiting) - self.cancelled + running
+
+    def is_over(self, now: float) -> bool:
+        """Nothing is lost with it. A pause after crashes outlives the node that caused them."""
+        return not (self.nodes or self.members or self.wanted) and now >= self.pause_until
+
+    def look(self, now: float) -> None:
+        """Is anybody there for those that wait?"""
+        if not self.nodes or any(each.ready_at is not None for each in self.members.values()):
+            self.short_since = None
+        elif self.short_since is None:
+            self.short_since = now
+
+    def follow(self, now: float) -> None:
+        """As many runners as its demand says."""
+        self.wanted = 0 if self.open_since is None else self.demand.update(self.nodes, now)
 
     @property
     def missing(self) -> int:
@@ -118,6 +139,21 @@ class Line:
             longest = LONGEST_PAUSE if member.ready_at is None else PAUSE_AFTER_WORK
             pause = 0.0 if self.strikes == 1 else 0.5 * 2.0 ** min(self.strikes - 2, 10)
             self.pause_until = now + min(pause, longest)
+
+
+def first_to_go(line: Iterable[Member], everybody: Collection[Member], count: int) -> list[Member]:
+    """Which runners of a line go: those that the cluster has not given a place yet, else those on the node of the
+    cluster that is emptied soonest: only one without runners can be given back."""
+    runners = Counter(each.node for each in everybody if not each.ending)
+    nodes: Counter[str] = Counter()
+    for each in everybody:
+        nodes[each.node] += len(each.tasks)
+
+    def cost(member: Member) -> tuple[bool, int, int, str, int, int]:
+        here = member.node
+        return member.ready_at is not None, runners[here], nodes[here], here, len(member.tasks), member.number
+
+    return sorted((each for each in line if not each.goes), key=cost)[:count]
 
 
 def calls(batch: Sequence[tuple[NodeSpec, NodeTask]]) -> Iterator[tuple[list[NodeSpec], list[NodeTask]]]:

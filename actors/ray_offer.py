@@ -9,11 +9,10 @@ from typing import Any
 
 import ray
 
-from actors.pool_events import Shape
+from actors.shapes import Shape, amounts, asked
 
 _log = logging.getLogger("dray.pool")
 _asking = threading.Lock()
-_WORDS = ("CPU", "GPU", "memory")
 
 
 def say_what_is_missing(shape: Shape, runners: int, seconds: float) -> None:
@@ -44,23 +43,6 @@ def _say(shape: Shape, runners: int, seconds: float) -> None:
             }
         },
     )
-
-
-def asked(shape: Shape) -> str:
-    wanted = {"CPU": shape.num_cpus, "GPU": shape.num_gpus, "memory": float(shape.memory), **dict(shape.resources)}
-    labels = "".join(f", label {name}={value}" for name, value in shape.labels)
-    return amounts(wanted) + labels
-
-
-def amounts(resources: Mapping[str, float]) -> str:
-    """ "2 CPU, 1 GPU, memory 3 GiB". Without what Ray counts for itself."""
-    shown = []
-    for name in sorted(resources, key=lambda each: (each not in _WORDS, each)):
-        amount = resources[name]
-        if not amount or ":" in name or name == "object_store_memory":
-            continue
-        shown.append(f"memory {amount / (1 << 30):.3g} GiB" if name == "memory" else f"{amount:g} {name}")
-    return ", ".join(shown) or "nothing"
 
 
 def offered(nodes: list[dict[str, Any]], shape: Shape) -> str:

@@ -43,10 +43,11 @@ from actors import handler_env, runner_log
 from actors.errors import RegistryError
 from actors.handler_env import HandlerEnv
 from actors.messages import ChildStart, NodeFailure, NodeResult, NodeSpec, NodeTask
-from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerLost, RunnerReady, Shape
+from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerHandle, RunnerInfo, RunnerLost, RunnerReady
 from actors.ray_deaths import is_crash, reason_of
 from actors.registry import load_handlers
 from actors.runner import Runner
+from actors.shapes import Shape
 
 LONG_POLL = 10.0  # seconds
 THREADS = 4  # of an actor: one waits in collect(), one more may after a lost answer, and the others must get through
@@ -307,24 +308,42 @@ def ray_runners(
     given = env or HandlerEnv({})
     remote = ray.remote(RunnerActor)
 
-    def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> RayRunner:
+    def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> RunnerHandle:
         name = f"dray-{incarnation[:8]}-runner-{number}"
-        actor = remote.options(
-            name=name,
-            num_cpus=_amount(shape.num_cpus),
-            num_gpus=_amount(shape.num_gpus) or None,
-            memory=shape.memory or None,
-            resources={name: _amount(amount) for name, amount in shape.resources} or None,
-            label_selector=dict(shape.labels) or None,
-            scheduling_strategy="SPREAD",
-            max_concurrency=THREADS,
-            max_restarts=0,
-            max_task_retries=0,
-            enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call
-        ).remote(name, list(modules), concurrency, max_output_bytes, log_level)
+        try:
+            actor = remote.options(
+                name=name,
+                num_cpus=_amount(shape.num_cpus),
+                num_gpus=_amount(shape.num_gpus) or None,
+                memory=shape.memory or None,
+                resources={name: _amount(amount) for name, amount in shape.resources} or None,
+                label_selector=dict(shape.labels) or None,
+                scheduling_strategy="SPREAD",
+                max_concurrency=THREADS,
+                max_restarts=0,
+                max_task_retries=0,
+                enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call
+            ).remote(name, list(modules), concurrency, max_output_bytes, log_level)
+        except (ValueError, TypeError) as error:  # an amount or a label that Ray does not take: not the driver's end
+            notify(RunnerLost(number, f"Ray refuses what it asks for: {error}", crash=False))
+            return _Refused()
         return RayRunner(number, actor, given, notify)
 
     return make
+
+
+class _Refused:
+    """In place of a runner that Ray does not make; it is lost already."""
+
+    answers_within: float | None = None
+
+    def submit(self, specs: Sequence[NodeSpec], tasks: Sequence[NodeTask]) -> None: ...
+
+    def collect(self) -> None: ...
+
+    def cancel(self, ids: Sequence[int]) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 def _amount(wanted: float) -> float:

@@ -159,6 +159,7 @@ def _driver(
             least=least_runners(settings),
             busy=settings.runner_concurrency,
             idle=settings.runner_idle,
+            shapes=settings.runner_shapes,
             on_stuck=on_stuck,
         )
 

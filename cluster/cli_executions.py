@@ -116,12 +116,15 @@ def show(execution: Id, as_json: AsJson = False) -> None:
     with open_client() as client:
         found = client.get(execution)
         attempts = client.attempts(execution)
+        held_by = client.held_by(execution) if found.status == "queued" else []
     if as_json:
-        put_json({**asdict(found), "attempts": [asdict(each) for each in attempts]})
+        put_json({**asdict(found), "held_by": held_by, "attempts": [asdict(each) for each in attempts]})
         return
     for name, value in asdict(found).items():
         if value not in (None, {}, []):
             put(f"{name:<14}{_short(value)}")
+    if held_by:
+        put(f"{'held by':<14}{'; '.join(held_by)}")
     if attempts:
         put()
         rows = [

@@ -50,7 +50,7 @@ from cluster.commands import (
 from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
 from cluster.errors import GraphInvalid
 from cluster.execution import ExecutionRun
-from cluster.graph_types import NO_GRAPH
+from cluster.graph_types import NO_GRAPH, Node
 from cluster.housekeeper import Controls, Housekeeper
 from cluster.lease_keeper import LeaseKeeper
 from cluster.observer import Observer, Parts
@@ -351,10 +351,10 @@ class Driver:
         number = next(self._numbers)
         self._tasks[number] = (run, command.node, command.attempt)
         run.tasks[number] = command.node
-        spec = run.scopes.node(command.node).spec
-        shape = self._shape(spec.type)
+        node = run.scopes.node(command.node)
+        shape = self._shape(node)
         task = run.task(number, command.node, command.attempt, now)
-        self._pool.add(spec, task, shape.alone() if command.suspect else shape)
+        self._pool.add(node.spec, task, shape.alone() if command.suspect else shape)
 
     def _abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
         numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}
@@ -364,12 +364,13 @@ class Driver:
         if numbers:
             self._pool.cancel(numbers)
 
-    def _shape(self, node_type: str) -> Shape:
-        shape = self._shapes.get(node_type)
-        if shape is None:
-            default, handler = self._options.default_shape, HANDLERS.get(node_type)
-            # Not registered here: a runner will say so.
-            shape = self._shapes[node_type] = default if handler is None else shape_of(handler, default)
+    def _shape(self, node: Node) -> Shape:
+        default = self._options.default_shape
+        if node.asks is not None:  # not kept: there may be as many as graphs
+            return shape_of(HANDLERS.get(node.type), default, node.asks)
+        shape = self._shapes.get(node.type)
+        if shape is None:  # a type that is not registered here: a runner will say so
+            shape = self._shapes[node.type] = shape_of(HANDLERS.get(node.type), default)
         return shape
 
     # Runners

@@ -7,6 +7,7 @@ nothing again and gives a Graph that thousands of executions share, so nothing i
     {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (graph_limits),
      "schedule"?: {...} (graph_schedule), "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
+                "resources"?: {...} (graph_resources),
                 "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id], "error"?: [id]}}],
      "edges": [{"from": id, "to": id, "label": text | null, "role"?: "body" | "back"}],
      "regions"?: [{"header": id, "kind": "each" | "for" | "while" | "cycle", "parent": index | null, "nodes": [id]}],

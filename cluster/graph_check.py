@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from cluster import graph_labels, graph_loops, graph_order
 from cluster.graph_bodies import region_names, settle_loop_edges
 from cluster.graph_breaks import find_regions
 from cluster.graph_forks import borne, resolve_forks
+from cluster.graph_load import BUILTIN
 from cluster.graph_models import pydantic_messages, quoted
 from cluster.graph_needs import Needs
 from cluster.graph_regions import ROOT, Added, LabelledEdge, Regions
+from cluster.graph_resources import MAX_SHAPES
 from cluster.graph_source import Findings, RawGraph
 from cluster.graph_try import resolve_tries
 from cluster.graph_view import View
@@ -82,6 +85,7 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     checked.regions = find_regions(graph, checked.edges, _entry_index(graph, checked), loose, shape)
     is_sound = graph.whole and not shape.problems
     _check_nodes(graph, checked, handlers, findings, regions_known=is_sound)
+    _check_resources(graph, findings)
     findings.problems += shape.problems
     findings.warnings += shape.warnings
     if is_sound:
@@ -120,6 +124,23 @@ def _check_nodes(
         for message in config_messages(handler, node.config):
             if message.partition(":")[0] not in expression_paths:
                 findings.problem(node.place, message)
+
+
+def _check_resources(graph: RawGraph, findings: Findings) -> None:
+    """Only nodes that runners run can ask for a runner."""
+    shapes: set[str] = set()
+    for node in graph.nodes:
+        asks = node.options.get("resources")
+        if asks is None:
+            continue
+        shapes.add(json.dumps(asks, sort_keys=True))
+        if graph_loops.is_loop(node):
+            findings.problem(node.place, "resources: a loop only counts its turns: give them to nodes of its body")
+        elif node.type in BUILTIN:
+            findings.problem(node.place, f"resources: no runner runs a node of type {quoted(node.type)}: remove them")
+    if len(shapes) > MAX_SHAPES:
+        message = f"its nodes ask for {len(shapes)} different resources, more than {MAX_SHAPES}: let some be alike"
+        findings.problem("graph", message)
 
 
 def _path(path: str) -> str:

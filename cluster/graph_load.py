@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from actors.messages import NodeSpec
 from cluster.graph_labels import SELECTING
+from cluster.graph_resources import asks_of
 from cluster.graph_types import BACK, EXIT, HEADER, ORDER, Edge, Export, Fork, Graph, Node, Read, Region
 
 BUILTIN = frozenset({"trigger", "try", "break", "continue"})
@@ -325,6 +326,7 @@ class Builder:
             max_iterations=_whole(stored.get("max_iterations")) or _whole(config.get("max_iterations")),
             max_parallel=_whole(config.get("max_parallel")) or DEFAULT_PARALLEL,
             collect=config.get("on_error") == "collect",
+            asks=asks_of(stored.get("resources")),
         )
 
     def _has_edge(self, node_id: str, label: str) -> bool:

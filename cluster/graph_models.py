@@ -11,6 +11,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from cluster.graph_resources import ResourcesSource
+
 MAX_ID = 255
 MAX_SECONDS = 10 * 365 * 86_400
 
@@ -109,6 +111,7 @@ class NodeSource(BaseModel):
     timeout: Seconds | None = Field(None, validation_alias=AliasChoices("timeout", "timeout_seconds"))
     at_most_once: bool = False
     max_iterations: Iterations | None = None
+    resources: ResourcesSource | None = None
 
 
 class EdgeSource(BaseModel):

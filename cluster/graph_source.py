@@ -35,7 +35,7 @@ MAX_NODES = 50_000
 # Node keys with a meaning here; an inline config is what remains when these and PLATFORM_KEYS are taken away.
 NODE_KEYS = frozenset(
     {"node_id", "id", "node_type", "type", "config", "data", "next", "name", "label", "needs"}
-    | {"max_retries", "retry", "timeout", "timeout_seconds", "at_most_once", "max_iterations"}
+    | {"max_retries", "retry", "timeout", "timeout_seconds", "at_most_once", "max_iterations", "resources"}
 )
 # Written by the platform and its canvas. Kept as they are: the canvas draws with them, and the parallel ones get a
 # meaning later.
@@ -73,7 +73,8 @@ class Findings:
 
 @dataclass(slots=True)
 class RawNode:
-    """A node as read. options: name, max_retries, timeout, at_most_once, max_iterations, platform keys; none None."""
+    """A node as read. options: name, max_retries, timeout, at_most_once, max_iterations, resources, platform keys; none
+    None."""
 
     id: str
     type: str
@@ -262,6 +263,7 @@ def _options(node: NodeSource) -> dict[str, Any]:
     options: dict[str, Any] = {"name": name and name[:MAX_ID], "max_retries": retries, "timeout": node.timeout}
     options["at_most_once"] = node.at_most_once or None
     options["max_iterations"] = node.max_iterations
+    options["resources"] = node.resources and node.resources.stored()
     options.update((key, value) for key, value in (node.model_extra or {}).items() if key in PLATFORM_KEYS)
     return {key: value for key, value in options.items() if value is not None}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from actors.messages import NodeSpec
+from actors.shapes import Asks
 
 BACK = -1  # Edge.target: the header of the region
 EXIT = -2  # Edge.target: EXIT - n is the n-th exit of the region
@@ -31,7 +32,7 @@ class Node:
     the edges. needs_error: nodes whose failure may have led here. reads: the values of its own region that it, or a
     node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that it stands for.
     builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards the loop is.
-    fork: the Fork that it is a branch of. max_parallel, collect: of a foreach.
+    fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its own kind.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Node:
     max_iterations: int | None = None
     max_parallel: int = 1
     collect: bool = False
+    asks: Asks | None = None
 
 
 @dataclass(frozen=True, slots=True)

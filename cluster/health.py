@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 SILENCE = 10.0  # seconds: reports are written every second
+SHORT = 30.0  # seconds: a runner may take so long to start
 State: TypeAlias = Literal["gone", "starting", "stuck", "late", "alive", "progressing", "draining"]
 Question: TypeAlias = Literal["live", "ready", "well"]
 
@@ -58,7 +59,18 @@ def judge(report: Mapping[str, Any] | None, now: float, stuck_after: float) -> V
     if not held:
         return Verdict("alive", "nothing to do")
     since = now - report["progressed"]
-    return Verdict("progressing", f"executions {held}, nodes {report['in_flight']}, last progress {since:.0f} s ago")
+    reason = f"executions {held}, nodes {report['in_flight']}, last progress {since:.0f} s ago"
+    return Verdict("progressing", reason + _short(report, now))
+
+
+def _short(report: Mapping[str, Any], now: float) -> str:
+    """What nodes wait for that no runner is there for: the longest, and how many more."""
+    short = sorted(((asks, nodes, now - at) for asks, nodes, at in report.get("short", ())), key=lambda each: -each[2])
+    if not short or short[0][2] < SHORT:
+        return ""
+    asks, nodes, seconds = short[0]
+    others = f"; and for {len(short) - 1} other kinds" if len(short) > 1 else ""
+    return f"; nodes {nodes} wait for runners with {asks}, for {seconds:.0f} s{others}"
 
 
 def worst(verdicts: list[Verdict], question: Question) -> Verdict:

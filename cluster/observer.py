@@ -163,11 +163,13 @@ class Observer:
         usable = any(each["state"] == "ready" for each in runners)
         idle = not (parts.pool.in_flight or parts.pool.waiting or uncommitted or parts.timers.next is not None)
         self._note("nothing is committed", uncommitted, now, self.commits)
-        self._note("nodes wait and no runner is ready", bool(parts.pool.waiting) and not usable, now, 0)
+        # Not those of other shapes: the cluster may never have what a graph asks for, and a restart does not help.
+        self._note("nodes wait and no runner is ready", bool(parts.pool.backlog) and not usable, now, 0)
         self._note("executions are held and nothing is done for them", bool(parts.runs) and idle, now, self.progressed)
         self.seen = {
             "held": len(parts.runs), "in_flight": parts.pool.in_flight, "nodes_waiting": parts.pool.waiting,
-            "runners": runners, "blocked": {what: at for what, (at, _) in self._marks.items()},
+            "short": parts.pool.short(), "runners": runners,
+            "blocked": {what: at for what, (at, _) in self._marks.items()},
         }  # fmt: skip
 
     def _note(self, what: str, blocked: bool, now: float, progress: float) -> None:

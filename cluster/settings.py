@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     runner_idle: Seconds = Field(60.0, description="so long fewer runners must be enough until some are ended")
     runner_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that one runner asks of Ray")
     runner_concurrency: Count = Field(64, description="handlers at once in one runner")
+    runner_shapes: Count = Field(8, description="shapes that graphs ask for and that have runners at once")
     runner_slots: Count = Field(256, description="nodes that are sent to one runner at once")
 
     max_output_bytes: int = Field(

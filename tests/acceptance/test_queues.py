@@ -27,6 +27,8 @@ def test_a_queue_is_stopped_and_goes_on(shell: Shell) -> None:
         assert waited.code == 5
         found = shell("executions", "show", execution, "--json").json
         assert (found["status"], found["priority"]) == ("queued", 20)
+        assert found["held_by"] == ["queue default is paused"]
+        assert "held by       queue default is paused\n" in shell("executions", "show", execution).out
     finally:
         assert shell("queues", "resume", "default", "--json").json == {"queue": "default", "state": "resumed"}
     assert shell("submit", "queued", "--wait", "--timeout", "60").code == 0

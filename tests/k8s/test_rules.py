@@ -205,3 +205,14 @@ def test_the_alerts_are_those_that_promtool_tests() -> None:
     pods = one("overlays/monitoring", "PodMonitor", "dray-driver")
     (endpoint,) = pods["spec"]["podMetricsEndpoints"]
     assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "dray"}], "the job that they name"
+
+
+def test_plain_runners_leave_the_cpus_beside_a_gpu() -> None:
+    cluster = one("overlays/gpu", "RayCluster")
+    cpus = {
+        group["groupName"]: group["replicas"]
+        * int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        for group in cluster["spec"]["workerGroupSpecs"]
+    }
+    assert one("overlays/gpu", "ConfigMap", "dray-settings")["data"]["DRAY_RUNNERS"] == str(cpus["workers"])
+    assert cpus["gpu"] > 0

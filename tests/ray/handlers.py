@@ -113,6 +113,11 @@ def on_gpu(config: dict[str, Any], ctx: NodeContext) -> str:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
+@handler("ray.where")
+def where(config: dict[str, Any], ctx: NodeContext) -> Any:
+    return {"gpu": os.environ.get("CUDA_VISIBLE_DEVICES", ""), "pid": os.getpid()}
+
+
 @handler("ray.licensed", resources={"licence": 1}, num_cpus=0)
 def licensed(config: dict[str, Any], ctx: NodeContext) -> int:
     return os.getpid()

@@ -36,6 +36,7 @@ def main() -> None:
     from actors.ray_offer import say_what_is_missing
     from actors.ray_pool import ray_runners
     from actors.registry import load_handlers
+    from cluster.graph import canonical, load
 
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
@@ -49,9 +50,11 @@ def main() -> None:
     heard = Heard()
     logging.getLogger("dray.pool").addHandler(heard)
     default = Shape(1.0)
+    # idle: what one shape's runners hold of what there is once, the next shape waits for.
     pool = LivePool(
-        ray_runners("0190a5b2", (HANDLERS,), 8, 1 << 20), size=2, slots=1, shape=default, on_stuck=say_what_is_missing
-    )
+        ray_runners("0190a5b2", (HANDLERS,), 8, 1 << 20),
+        size=2, slots=1, shape=default, on_stuck=say_what_is_missing, idle=2.0,
+    )  # fmt: skip
     handlers = load_handlers([HANDLERS])
     pool.until_ready(2)
     seen: dict[str, Any] = {
@@ -65,6 +68,22 @@ def main() -> None:
         pool.until(lambda: all(each in pool.results for each in ids))  # noqa: B023
         places = {pool.infos[pool.by[each]].node_id for each in ids}
         seen[node_type] = [sorted(places), [pool.results[each].output for each in ids]]
+    # The same from a graph, for a handler that asks for nothing.
+    for name, resources in (
+        ("gpu", {"num_gpus": 0.5}),
+        ("licence", {"resources": {"licence": 1}, "concurrency": 2}),
+        ("label", {"label_selector": {"zone": "!a"}}),
+        ("memory", {"memory": "64MiB", "num_cpus": 2, "label_selector": {"zone": "in(a)"}}),
+    ):
+        nodes = [{"id": name, "type": "ray.where", "config": {}, "resources": resources}]
+        [node] = load(1, "w", 1, canonical({"nodes": nodes, "edges": []}, handlers)).root.nodes
+        ids = pool.add("ray.where", count=2, shape=shape_of(handlers["ray.where"], default, node.asks))
+        pool.until(lambda: all(each in pool.results for each in ids))  # noqa: B023
+        places = {pool.infos[pool.by[each]].node_id for each in ids}
+        seen[name] = [sorted(places), [pool.results[each].output for each in ids]]
+    refused = Shape(1.0, labels=(("no label", "!!"),), at_once=1)
+    pool.add("ray.noop", shape=refused)
+    seen["after_refusal"] = len(pool.run("ray.noop", count=2))
     pool.add("ray.noop", shape=Shape(1.0, resources=(("quantum", 1.0),), labels=(("zone", "a"),)))
     pool.until(lambda: any("quantum" in each["each_asks_for"] for each in heard.fields))
     seen["said"] = next(each for each in heard.fields if "quantum" in each["each_asks_for"])

@@ -33,6 +33,29 @@ def test_a_handler_that_asks_for_a_gpu_is_given_it(seen: dict[str, Any]) -> None
     assert seen["ray.on_gpu"][1] == ['"0"', '"0"']
 
 
+@pytest.mark.parametrize("name", ["gpu", "licence", "label"])
+def test_a_node_runs_where_its_graph_says(seen: dict[str, Any], name: str) -> None:
+    places, outputs = seen[name]
+    assert places == [seen["special"]]
+    assert len(outputs) == 2
+
+
+def test_a_node_is_given_the_gpu_that_its_graph_asks_for(seen: dict[str, Any]) -> None:
+    assert {json.loads(each)["gpu"] for each in seen["gpu"][1]} == {"0"}
+
+
+def test_nodes_share_a_runner_where_their_graph_says(seen: dict[str, Any]) -> None:
+    assert len({json.loads(each)["pid"] for each in seen["licence"][1]}) == 1
+
+
+def test_a_graph_may_ask_for_several_things_at_once(seen: dict[str, Any]) -> None:
+    assert seen["memory"][0] == [seen["plain"]]
+
+
+def test_what_ray_does_not_take_at_all_is_not_the_end_of_the_driver(seen: dict[str, Any]) -> None:
+    assert seen["after_refusal"] == 2
+
+
 def test_what_the_cluster_cannot_give_is_said_with_what_there_is(seen: dict[str, Any]) -> None:
     said = seen["said"]
     assert said["each_asks_for"] == "1 CPU, 1 quantum, label zone=a"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from actors.pool import Shape
-from actors.ray_offer import amounts, asked, offered
+from actors.ray_offer import offered
+from actors.shapes import amounts, asked
 
 
 def test_what_is_asked_for_and_what_is_there() -> None:

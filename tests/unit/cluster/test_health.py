@@ -64,3 +64,11 @@ def test_of_several_drivers_the_sick_one_is_told() -> None:
     well, sick = Verdict("alive", "x"), Verdict("stuck", "y")
     assert worst([well, sick], "live") == sick
     assert worst([well, well], "live") == well
+
+
+def test_what_the_cluster_does_not_have_is_said_and_is_no_reason_for_a_restart() -> None:
+    short = [["1 CPU, 1 GPU", 2, NOW - 40], ["1 CPU, 1 quantum", 1, NOW - 90]]
+    found = judge(report(held=3, short=short), NOW, STUCK)
+    assert found.state == "progressing"
+    assert found.reason.endswith("; nodes 1 wait for runners with 1 CPU, 1 quantum, for 90 s; and for 1 other kinds")
+    assert "wait" not in judge(report(held=3, short=[["1 CPU", 2, NOW - 20]]), NOW, STUCK).reason, "it may yet start"
