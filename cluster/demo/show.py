@@ -27,6 +27,7 @@ from store.client import Client
 HERE = Path(__file__).parent
 START_SECONDS = 120.0
 RUN_SECONDS = 600.0
+HEIR_SECONDS = 60.0
 SAY_EVERY = 2.0  # seconds, into a pipe
 
 console = Console(highlight=False)
@@ -82,7 +83,16 @@ def _work(driver: Driver, watch: Watch, effects: Effects) -> int | None:
             victim = None
         for progress in wait_until(1.0, watch, driver, RUN_SECONDS):
             show(progress)
+    if victim is not None:
+        _await_heir(watch, driver, victim[1])
     return None if victim is None else victim[1]
+
+
+def _await_heir(watch: Watch, driver: Driver, victim: int) -> None:
+    """The work may be done before a new runner has started, which takes Ray some seconds on a busy machine."""
+    until = time.monotonic() + HEIR_SECONDS
+    while not watch.replaced(victim) and driver.ended is None and time.monotonic() < until:
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -35,6 +35,9 @@ _PROGRESS = """
     FROM dray.execution
 """
 _ALIVE = "SELECT name, pid FROM dray.runner WHERE ended_at IS NULL ORDER BY id"
+_HEIR = """
+    SELECT EXISTS (SELECT FROM dray.runner v JOIN dray.runner r ON r.started_at > v.ended_at WHERE v.pid = %(victim)s)
+"""
 
 
 class Progress(NamedTuple):
@@ -66,6 +69,11 @@ class Watch:
         """Name and process of each that lives. All are on this host: the Ray is our own."""
         with connection(self._engine) as found:
             return [(name, pid) for name, pid in found.exec_driver_sql(_ALIVE)]
+
+    def replaced(self, victim: int) -> bool:
+        """Whether a runner has started since that process ended."""
+        with connection(self._engine) as found:
+            return bool(found.exec_driver_sql(_HEIR, {"victim": victim}).scalar_one())
 
     def close(self) -> None:
         self._engine.dispose()
