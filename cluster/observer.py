@@ -107,8 +107,7 @@ class Observer:
     def collected(self, node_type: str, result: NodeResult) -> None:
         """What a runner answered."""
         name = node_type if node_type in HANDLERS else "unknown"  # types come from people's graphs
-        how = "failed" if result.failure else "waiting" if result.awaits or result.wait else "completed"
-        self.nodes[name, how] += 1
+        self.nodes[name, result.outcome] += 1
         self.durations[name].add(result.duration_ms / 1000)
 
     def pool_news(self, news: News) -> None:
