@@ -15,8 +15,8 @@ script.py        runs a script in a process of its own, for the node types that 
 handlers/        the built-in node types, one file each
 runner.py        runs nodes, inside a runner process: threads, an event loop, deadlines (runner_*.py are its parts)
 pool.py          which runner does which node: bookkeeping, no Ray (pool_*.py are its parts)
-ray_pool.py      runners as Ray actors; ray_deaths.py: what Ray tells of their deaths; ray_metrics.py: what they tell its
-                 metrics; ray_offer.py: what the cluster has for them
+ray_pool.py      runners as Ray actors; with ray_deaths.py, what Ray tells of their deaths
+ray_metrics.py   what runners tell Ray's metrics; ray_offer.py: what the cluster has for them
 local_pool.py    runners in threads of the driver's process
 
 Importing this package imports nothing: a driver that only needs the messages pays for the messages only.
