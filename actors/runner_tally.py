@@ -1,6 +1,6 @@
 """What a runner has done, counted where it happens, for whoever reports it (ray_metrics.py).
 
-Adding is on the way of every node, so it is a few additions under a lock that its caller holds anyway: 0.5 us, where a
+Adding is on the way of every node, so it is a few additions under a lock that its caller holds anyway: 0.4 us, where a
 call of Ray's metrics takes 6 and is another one for each bucket.
 """
 
