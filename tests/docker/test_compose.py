@@ -195,6 +195,13 @@ def test_prometheus_would_read_the_runners_numbers_from_every_ray_node(up: Proje
 
 
 @pytest.mark.docker
+def test_rays_own_dashboard_is_in_the_volume_that_grafana_reads(up: Project) -> None:
+    up("run", "--rm", "ray-dashboard")
+    found = up("run", "--rm", "-u", "1000:1000", "ray-dashboard", "cat", "/dashboards/ray.json")
+    assert json.loads(found[found.index("{") :])["uid"] == "rayDefaultDashboard"
+
+
+@pytest.mark.docker
 def test_no_ray_process_is_told_the_password(up: Project) -> None:
     for service in ("head", "worker", "driver"):
         for container in up.containers(service):
