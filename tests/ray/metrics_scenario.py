@@ -28,6 +28,8 @@ def main() -> None:
         for number in range(3):
             pool.run(f"made up {number}")
         pool.run("ray.speaks")
+        [threads] = pool.run("ray.threads")
+        assert "metrics" in json.loads(threads.output or "")
         pool.add("ray.sleeps", count=3)  # two at once
         told = {"address": f"http://{cluster.dashboard}", "detail": True}
         [node] = ray.nodes()

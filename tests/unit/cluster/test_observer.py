@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -46,6 +47,17 @@ def test_types_that_nobody_registered_are_one_label() -> None:
         seen.collected(f"made up {number}", NodeResult(number, output="1"))
     assert dict(seen.nodes) == {("unknown", "completed"): 50}
     assert list(seen.durations) == ["unknown"]
+
+
+def test_the_page_names_every_metric() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "deploy" / "monitoring.md").read_text()
+    ours = {
+        each.name + ("_total" if each.type == "counter" else "")
+        for each in metrics(Observer()).collect()
+        if each.name.startswith("dray_")
+    }
+    assert len(ours) > 20
+    assert [name for name in sorted(ours) if f"`{name}`" not in page] == []
 
 
 def test_the_database_is_asked_once_however_many_scrape() -> None:
