@@ -30,7 +30,8 @@ def main() -> None:
         pool.run("ray.speaks")
         [threads] = pool.run("ray.threads")
         assert "metrics" in json.loads(threads.output or "")
-        pool.add("ray.sleeps", count=3)  # two at once
+        pool.run("ray.sleeps", '{"seconds": 0.05}')  # the only one whose time is surely more than 0 ms
+        pool.add("ray.sleeps", '{"seconds": 3600}', count=3, timeout=3600.0)  # two at once
         told = {"address": f"http://{cluster.dashboard}", "detail": True}
         [node] = ray.nodes()
         context = ray.get_runtime_context()

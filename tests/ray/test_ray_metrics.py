@@ -35,6 +35,7 @@ ENDED = {
     ("unknown", "failed"): 3.0,
     ("ray.speaks", "completed"): 1.0,
     ("ray.threads", "completed"): 1.0,
+    ("ray.sleeps", "completed"): 1.0,
 }
 
 
@@ -99,10 +100,14 @@ def test_runners_tell_what_ended_by_type_and_outcome_and_what_runs(ray_up: dict[
     assert (running, labels["pool"]) == (2.0, "0.5 CPU")
     assert labels["runner"] == ray_up["runners"][0]["name"]
     assert [value for _, value in samples(ray_up, "ray_dray_runner_nodes_waiting")] == [1.0]
-    buckets = samples(ray_up, "ray_dray_runner_node_seconds_bucket_total")
-    assert {labels["type"]: value for labels, value in buckets if labels["le"] == "+Inf"} == {
-        name: value for (name, _), value in ENDED.items()
-    }
+
+    def timed() -> dict[str, float]:
+        found = samples(ray_up, "ray_dray_runner_node_seconds_bucket_total")
+        return {labels["type"]: value for labels, value in found if labels["le"] == "+Inf"}
+
+    until(lambda: timed() == {name: value for (name, _), value in ENDED.items()})
+    sums = until(lambda: samples(ray_up, "ray_dray_runner_node_seconds_sum_total"))
+    assert {labels["type"]: value for labels, value in sums}["ray.sleeps"] >= 0.05
 
 
 def test_no_label_of_a_runner_names_an_execution(ray_up: dict[str, Any]) -> None:
