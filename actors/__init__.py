@@ -17,6 +17,7 @@ runner.py        runs nodes, inside a runner process: threads, an event loop, de
 shapes.py        what a runner asks of the cluster, as a handler or a node of a graph says
 pool.py          which runner does which node: bookkeeping, no Ray (pool_*.py are its parts)
 ray_pool.py      runners as Ray actors; with ray_deaths.py, what Ray tells of their deaths
+ray_metrics.py   what runners tell Ray's metrics; ray_offer.py: what the cluster has for them
 local_pool.py    runners in threads of the driver's process
 
 Importing this package imports nothing: a driver that only needs the messages pays for the messages only.

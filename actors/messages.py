@@ -95,3 +95,10 @@ class NodeResult(NamedTuple):
     duration_ms: int = 0
     awaits: str | None = None
     child: ChildStart | None = None
+
+    @property
+    def outcome(self) -> str:
+        """completed, failed, cancelled, or waiting: done or called again, but not yet."""
+        if self.failure is not None:
+            return "cancelled" if self.failure.type == "cancelled" else "failed"
+        return "waiting" if self.awaits or self.wait else "completed"

@@ -45,6 +45,8 @@ from actors.handler_env import HandlerEnv
 from actors.messages import ChildStart, NodeFailure, NodeResult, NodeSpec, NodeTask
 from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerHandle, RunnerInfo, RunnerLost, RunnerReady
 from actors.ray_deaths import is_crash, reason_of
+from actors.ray_metrics import Reporter, are_on
+from actors.ray_offer import asked
 from actors.registry import load_handlers
 from actors.runner import Runner
 from actors.shapes import Shape
@@ -64,7 +66,7 @@ class RunnerActor:
     """The process of a runner. What it cannot load is told by hello(): an error here would come out as Ray's."""
 
     def __init__(
-        self, name: str, modules: Sequence[str], concurrency: int, max_output_bytes: int, log_level: str
+        self, name: str, pool: str, modules: Sequence[str], concurrency: int, max_output_bytes: int, log_level: str
     ) -> None:
         for variable in [each for each in os.environ if each.startswith(SECRETS)]:
             del os.environ[variable]
@@ -79,7 +81,12 @@ class RunnerActor:
         self._submitting = threading.Condition()
         self._batches = self._answers = self._collects = 0
         self._early: set[int] = set()
-        self._runner = Runner(concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake)
+        counts = are_on()
+        self._runner = Runner(
+            concurrency=concurrency, max_output_bytes=max_output_bytes, on_done=self._wake, counts=counts
+        )
+        if counts:
+            Reporter(self._runner.look, {"runner": name, "pool": pool}).start()
         gc.freeze()
 
     def hello(self, env: HandlerEnv) -> tuple[tuple[str, str, str, int], str | None]:
@@ -323,7 +330,7 @@ def ray_runners(
                 max_restarts=0,
                 max_task_retries=0,
                 enable_task_events=False,  # a row in Ray's tables for each call would cost more than the call
-            ).remote(name, list(modules), concurrency, max_output_bytes, log_level)
+            ).remote(name, _pool(shape), list(modules), concurrency, max_output_bytes, log_level)
         except (ValueError, TypeError) as error:  # an amount or a label that Ray does not take: not the driver's end
             notify(RunnerLost(number, f"Ray refuses what it asks for: {error}", crash=False))
             return _Refused()
@@ -344,6 +351,11 @@ class _Refused:
     def cancel(self, ids: Sequence[int]) -> None: ...
 
     def kill(self) -> None: ...
+
+
+def _pool(shape: Shape) -> str:
+    """What the pool of a shape is called in metrics."""
+    return "alone" if shape.solo else asked(shape)
 
 
 def _amount(wanted: float) -> float:

@@ -27,6 +27,7 @@ from actors.registry import HANDLERS
 from actors.runner_answer import failed
 from actors.runner_call import CANCELLED, Call, Gate, Prepared
 from actors.runner_loop import LoopThread
+from actors.runner_tally import Seen, Tally
 from actors.runner_threads import Threads
 
 TICK = 0.05  # seconds between two looks at the deadlines
@@ -39,20 +40,23 @@ _log = logging.getLogger("dray.runner")
 class Runner:
     """concurrency: handlers at once, of each kind. max_output_bytes: of one node's output, as JSON.
 
-    on_done: called from any thread when take() has something after it had nothing. The threads of a runner are
-    daemons: none keeps the process alive.
+    on_done: called from any thread when take() has something after it had nothing. counts: whether look() will be
+    asked. The threads of a runner are daemons: none keeps the process alive.
     """
 
-    def __init__(self, *, concurrency: int, max_output_bytes: int, on_done: Callable[[], None]) -> None:
+    def __init__(
+        self, *, concurrency: int, max_output_bytes: int, on_done: Callable[[], None], counts: bool = False
+    ) -> None:
         self._concurrency = concurrency
         self._max_bytes = max_output_bytes
         self._on_done = on_done
         self._prepared: OrderedDict[str, Prepared] = OrderedDict()
         self._gates: dict[str, Gate] = {}
-        self._lock = threading.Lock()  # of the three below, and of the gates
+        self._lock = threading.Lock()  # of the four below, and of the gates
         self._calls: dict[int, Call] = {}  # not answered yet; who takes a call out answers it
         self._done: list[NodeResult] = []
         self._retiring: str | None = None
+        self._tally = Tally() if counts else None
         self._threads = Threads(concurrency, self._run)
         self._loop: LoopThread | None = None  # from the first async handler on
         self._busy = threading.Event()
@@ -85,6 +89,12 @@ class Runner:
             count = len(done) if max_bytes is None else _fitting(done, max_bytes)
             self._done = done[count:]
             return (done if count == len(done) else done[:count]), self._retiring
+
+    def look(self) -> Seen:
+        """What runs, and what ended since the last look."""
+        with self._lock:
+            running = sum(call.started is not None for call in self._calls.values())
+            return Seen(running, len(self._calls) - running, {} if self._tally is None else self._tally.take())
 
     def cancel(self, ids: Iterable[int]) -> None:
         """Unknown ids are ignored. A plain handler that does not ask ctx.cancelled() goes on until its deadline."""
@@ -155,6 +165,8 @@ class Runner:
             if self._calls.pop(call.task.id, None) is None:
                 return False
             self._done.append(result)
+            if self._tally is not None:
+                self._tally.add(call.prepared.handler, result)
             if giving_up is not None:
                 call.given_up = True
                 self._retiring = self._retiring or giving_up

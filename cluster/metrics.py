@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from cluster import logs
-from cluster.observer import BUCKETS, Observer, Times
+from cluster.observer import Observer, Spread
 from store.errors import StoreError
 
 KEEP = 5.0  # seconds in which the database is asked once, however many scrape
@@ -99,7 +99,9 @@ class Metrics(Collector):
         commits = HistogramMetricFamily("dray_commit_seconds", "time of one group commit")
         commits.add_metric([], *_buckets(seen.commit_times))
         yield commits
-        yield _counter("dray_commit_outcomes", "outcomes that were written", seen.committed_outcomes)
+        sizes = HistogramMetricFamily("dray_commit_outcomes", "outcomes that one group commit wrote")
+        sizes.add_metric([], *_buckets(seen.commit_sizes))
+        yield sizes
         yield _counter("dray_runner_restarts", "runners that ended and were not told to", seen.restarts)
 
     def _state(self) -> Iterator[Metric]:
@@ -134,10 +136,10 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _buckets(times: Times) -> tuple[list[tuple[str, float]], float]:
+def _buckets(spread: Spread) -> tuple[list[tuple[str, float]], float]:
     found: list[tuple[str, float]] = []
     total = 0
-    for bound, count in zip((*map(str, BUCKETS), "+Inf"), list(times.counts), strict=True):
+    for bound, count in zip((*map(str, spread.buckets), "+Inf"), list(spread.counts), strict=True):
         total += count
         found.append((bound, total))
-    return found, times.sum
+    return found, spread.sum

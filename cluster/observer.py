@@ -10,7 +10,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from actors.messages import NodeResult
@@ -25,21 +25,23 @@ from store.records import Settlement
 
 LOOK = 1.0  # seconds between two looks
 TASKS_SHOWN = 5  # of one runner, the oldest
+COMMIT_SIZES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)  # outcomes
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)  # seconds
 
 log = logs.get("driver")
 
 
-class Times:
-    """A histogram: how often a time fell into each of BUCKETS, the last one for what is longer."""
+class Spread:
+    """A histogram: how often a value fell into each of the buckets, the last one for what is longer."""
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+    def __init__(self, buckets: Sequence[float] = BUCKETS) -> None:
+        self.buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
         self.sum = 0.0
 
-    def add(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.sum += seconds
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.buckets, value)] += 1
+        self.sum += value
 
 
 class Parts(NamedTuple):
@@ -66,9 +68,9 @@ class Observer:
         self.claims = self.claimed = self.commits = self.restarts = 0
         self.finished: dict[str, int] = defaultdict(int)
         self.nodes: dict[tuple[str, str], int] = defaultdict(int)
-        self.durations: dict[str, Times] = defaultdict(Times)
-        self.commit_times = Times()
-        self.committed_outcomes = 0
+        self.durations: dict[str, Spread] = defaultdict(Spread)
+        self.commit_times = Spread()
+        self.commit_sizes = Spread(COMMIT_SIZES)
         self.seen: dict[str, Any] = {}  # the last look
         self._parts: Parts | None = None
         self._infos: dict[int, tuple[str, str, str, int]] = {}  # runner -> name, host, Ray node, process
@@ -107,8 +109,7 @@ class Observer:
     def collected(self, node_type: str, result: NodeResult) -> None:
         """What a runner answered."""
         name = node_type if node_type in HANDLERS else "unknown"  # types come from people's graphs
-        how = "failed" if result.failure else "waiting" if result.awaits or result.wait else "completed"
-        self.nodes[name, how] += 1
+        self.nodes[name, result.outcome] += 1
         self.durations[name].add(result.duration_ms / 1000)
 
     def pool_news(self, news: News) -> None:
@@ -122,7 +123,7 @@ class Observer:
     def wrote(self, outcomes: int, seconds: float) -> None:
         """One transaction of the committer."""
         self.commits += 1
-        self.committed_outcomes += outcomes
+        self.commit_sizes.add(outcomes)
         self.commit_times.add(seconds)
         self.progressed = self._clock()
 

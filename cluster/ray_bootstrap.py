@@ -30,6 +30,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,12 +125,15 @@ def stop() -> None:
 def _init(settings: Settings, address: str | None) -> RayCluster:
     import ray
     from ray._private import worker
+    from ray.job_config import JobConfig
 
     # Off the main thread Ray warns that it leaves SIGTERM alone, which is what we want.
     logging.getLogger("ray").setLevel(logging.ERROR)
     # What the cluster tells its drivers (a runner was killed for its memory, nothing fits) Ray prints on stdout, in
     # yellow, whatever log_to_driver says: not where a program's result is expected, nor among lines of JSON.
     worker.print_to_stdstream = _told
+    # Under this name Ray's dashboard lists this process, among its jobs.
+    config = JobConfig(metadata={"job_name": f"dray driver on {socket.gethostname()}", "dray": version("dray")})
     if address is None:
         with _spared():
             context: Any = ray.init(
@@ -138,12 +142,15 @@ def _init(settings: Settings, address: str | None) -> RayCluster:
                 object_store_memory=settings.ray_object_store_mb * _MIB,
                 include_dashboard=settings.ray_dashboard,
                 namespace=NAMESPACE,
+                job_config=config,
                 log_to_driver=False,
                 configure_logging=False,
                 _plasma_directory=_plasma_directory(settings.ray_object_store_mb * _MIB),
             )
     else:
-        context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, configure_logging=False)
+        context = ray.init(
+            address=address, namespace=NAMESPACE, job_config=config, log_to_driver=False, configure_logging=False
+        )
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     found = str(context.address_info["gcs_address"])
     return RayCluster(found, float(resources.get("CPU", 0.0)), context.dashboard_url or None)

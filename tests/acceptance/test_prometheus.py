@@ -29,9 +29,13 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
-def expressions() -> list[str]:
-    panels = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
-    return [each["expr"] for each in rules()] + [target["expr"] for each in panels for target in each["targets"]]
+def dashboard(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / name).read_text())
+    return found
+
+
+def expressions(name: str = "dashboard.json") -> list[str]:
+    return [target["expr"] for each in dashboard(name)["panels"] for target in each["targets"]]
 
 
 @needs_promtool
@@ -40,17 +44,16 @@ def test_every_alert_fires_when_it_should_and_not_else() -> None:
         ["promtool", "test", "rules", "rules_test.yml"], cwd=FOLDER, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    fired = {
-        each["alertname"]
-        for test in yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
-        for each in test["alert_rule_test"]
-        if each.get("exp_alerts")
-    }
-    assert fired == {each["alert"] for each in rules()}
+    tests = yaml.safe_load((FOLDER / "rules_test.yml").read_text())["tests"]
+    fired = {each["alertname"] for test in tests for each in test.get("alert_rule_test", ()) if each.get("exp_alerts")}
+    assert fired == {each["alert"] for each in rules() if "alert" in each}
+    made = {each["expr"] for test in tests for each in test.get("promql_expr_test", ())}
+    assert made == {each["record"] for each in rules() if "record" in each}
 
 
-def test_the_panels_lie_side_by_side() -> None:
-    panels = json.loads((FOLDER / "dashboard.json").read_text())["panels"]
+@pytest.mark.parametrize("name", ["dashboard.json", "runners.json"])
+def test_the_panels_lie_side_by_side(name: str) -> None:
+    panels = dashboard(name)["panels"]
     assert len({each["id"] for each in panels}) == len(panels)
     cells = [(p["gridPos"]["x"] + x, p["gridPos"]["y"] + y) for p in panels
              for x in range(p["gridPos"]["w"]) for y in range(p["gridPos"]["h"])]  # fmt: skip
@@ -87,7 +90,8 @@ def test_a_real_prometheus_finds_everything_that_rules_and_dashboard_name(tmp_pa
             worker.wait_for("Workflow worker started")
             assert shell("submit", "hello", "--queue", "prometheus", "--wait").code == 0
             assert shell("submit", "hello", "--queue", "prometheus", "--run-at", "2100-01-01").code == 0
-            wanted = {name for each in expressions() for name in METRIC.findall(each)}
+            asked = [each["expr"] for each in rules()] + expressions()
+            wanted = {name for each in asked for name in METRIC.findall(each)}
 
             def missing() -> set[str]:
                 return wanted - set(ask(server, "label/__name__/values") or ())
@@ -96,7 +100,7 @@ def test_a_real_prometheus_finds_everything_that_rules_and_dashboard_name(tmp_pa
                 until(lambda: not missing())
             except AssertionError:
                 pytest.fail(f"no such metrics: {sorted(missing())}")
-            for each in expressions():
+            for each in asked:
                 found = ask(server, "query", query=each.replace("$__rate_interval", "1m"))
                 assert found is not None, each
             health = until(lambda: [each["health"] for each in ask(server, "rules")["groups"][0]["rules"]])

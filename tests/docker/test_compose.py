@@ -53,7 +53,8 @@ class Project:
 def test_the_file_is_valid() -> None:
     project = Project("pgbouncer", "monitoring")
     services = set(project("config", "--services").split())
-    assert services == {"postgres", "migrate", "head", "driver", "worker", "pgbouncer", "prometheus", "grafana"}
+    rest = {"pgbouncer", "prometheus", "ray-dashboard", "grafana"}
+    assert services == {"postgres", "migrate", "head", "driver", "worker", *rest}
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -176,6 +177,28 @@ def _http(url: str, token: str | None = None) -> int:
     import httpx
 
     return httpx.get(url, headers={"Authorization": f"Bearer {token}"} if token else {}, timeout=60).status_code
+
+
+@pytest.mark.docker
+def test_prometheus_would_read_the_runners_numbers_from_every_ray_node(up: Project) -> None:
+    config = yaml.safe_load((FILE.parent / "prometheus.yml").read_text())["scrape_configs"]
+    (found,) = [each["dns_sd_configs"][0] for each in config if each["job_name"] == "ray"]
+
+    def read(name: str) -> str:
+        script = (
+            f"import urllib.request as r; print(r.urlopen('http://{name}:{found['port']}/metrics').read().decode())"
+        )
+        return up("exec", "-T", "driver", "python", "-c", script)
+
+    assert all("ray_node_mem_total" in read(name) for name in found["names"])
+    engine.until(lambda: "ray_dray_runner_nodes_running" in read("worker"))
+
+
+@pytest.mark.docker
+def test_rays_own_dashboard_is_in_the_volume_that_grafana_reads(up: Project) -> None:
+    up("run", "--rm", "ray-dashboard")
+    found = up("run", "--rm", "-u", "1000:1000", "ray-dashboard", "cat", "/dashboards/ray.json")
+    assert json.loads(found[found.index("{") :])["uid"] == "rayDefaultDashboard"
 
 
 @pytest.mark.docker

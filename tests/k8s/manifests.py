@@ -107,7 +107,8 @@ def _object(spec: dict[str, Any]) -> dict[str, Any]:
 
 _RELABEL = _keys({"targetLabel": _TEXT}, {"sourceLabels": _list(_TEXT), "replacement": _TEXT})
 _ENDPOINT = _keys({"port": _TEXT, "interval": _TIME}, {"path": _TEXT, "relabelings": _list(_RELABEL)})
-_RULE = _keys({"alert": _TEXT, "expr": _TEXT, "labels": _TEXTS, "annotations": _TEXTS}, {"for": _TIME})
+_ALERT = _keys({"alert": _TEXT, "expr": _TEXT, "labels": _TEXTS, "annotations": _TEXTS}, {"for": _TIME})
+_RULE = {"if": {"required": ["record"]}, "then": _keys({"record": _TEXT, "expr": _TEXT}), "else": _ALERT}
 _TRIGGER = _keys({"type": _TEXT, "metadata": _TEXTS, "authenticationRef": _keys({"name": _TEXT})})
 OTHERS = {
     ("monitoring.coreos.com/v1", "PodMonitor"): _object(

@@ -216,3 +216,16 @@ def test_plain_runners_leave_the_cpus_beside_a_gpu() -> None:
     }
     assert one("overlays/gpu", "ConfigMap", "dray-settings")["data"]["DRAY_RUNNERS"] == str(cpus["workers"])
     assert cpus["gpu"] > 0
+
+
+def test_grafana_is_given_the_dashboards_and_rays_head_is_told_where_it_is() -> None:
+    monitoring = K8S.parent / "docker" / "monitoring"
+    found = one("overlays/monitoring", "ConfigMap", "dray-dashboards")
+    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert found["data"] == {name: (monitoring / name).read_text() for name in ("dashboard.json", "runners.json")}
+    head = one("overlays/monitoring", "RayCluster")["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    compose = yaml.safe_load((K8S.parent / "docker" / "compose.yaml").read_text())["services"]["head"]["environment"]
+    told = {each["name"]: each["value"] for each in head["env"]}
+    names = {name for name in compose if name.startswith(("RAY_GRAFANA", "RAY_PROMETHEUS"))}
+    assert names == {name for name in told if name.startswith(("RAY_GRAFANA", "RAY_PROMETHEUS"))}
+    assert told["RAY_GRAFANA_DATA_DASHBOARD_UID"] == yaml.safe_load(found["data"]["dashboard.json"])["uid"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def environment(config: dict[str, Any], ctx: NodeContext) -> dict[str, str]:
 @handler("ray.modules")
 def modules(config: dict[str, Any], ctx: NodeContext) -> list[str]:
     return sorted(sys.modules)
+
+
+@handler("ray.threads")
+def threads(config: dict[str, Any], ctx: NodeContext) -> list[str]:
+    return [each.name for each in threading.enumerate()]
 
 
 @handler("ray.speaks")

@@ -101,6 +101,11 @@ def test_a_runner_loads_no_database_driver(pool: LivePool) -> None:
     assert not {"psycopg2", "sqlalchemy", "store", "cluster"} & set(loaded)
 
 
+def test_where_ray_collects_no_metrics_a_runner_has_nobody_to_tell_them(pool: LivePool) -> None:
+    """With metrics: test_ray_metrics.py."""
+    assert "metrics" not in json.loads(pool.run("ray.threads")[0].output or "")
+
+
 def test_handlers_log_to_their_runners_stderr_with_execution_and_node(pool: LivePool) -> None:
     import ray
 

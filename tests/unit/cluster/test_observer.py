@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from actors.messages import NodeFailure, NodeResult
 from actors.registry import load_handlers
 from cluster.metrics import KEEP, Metrics
-from cluster.observer import BUCKETS, Observer, Times
+from cluster.observer import BUCKETS, Observer, Spread
 from store.errors import Unavailable
 
 load_handlers()
@@ -48,6 +49,17 @@ def test_types_that_nobody_registered_are_one_label() -> None:
     assert list(seen.durations) == ["unknown"]
 
 
+def test_the_page_names_every_metric() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "deploy" / "monitoring.md").read_text()
+    ours = {
+        each.name + ("_total" if each.type == "counter" else "")
+        for each in metrics(Observer()).collect()
+        if each.name.startswith("dray_")
+    }
+    assert len(ours) > 20
+    assert [name for name in sorted(ours) if f"`{name}`" not in page] == []
+
+
 def test_the_database_is_asked_once_however_many_scrape() -> None:
     asked = []
 
@@ -73,10 +85,20 @@ def test_metrics_answer_while_the_database_is_away() -> None:
 
 
 def test_a_time_falls_into_its_bucket() -> None:
-    times = Times()
+    times = Spread()
     for seconds in (0.0, BUCKETS[0], BUCKETS[-1], BUCKETS[-1] + 1):
         times.add(seconds)
     assert (times.counts[0], times.counts[-2], times.counts[-1]) == (2, 1, 1)
+
+
+def test_commits_are_counted_by_size_and_time() -> None:
+    seen = Observer()
+    seen.wrote(3, 0.002)
+    seen.wrote(40, 0.002)
+    text = metrics(seen).text()
+    assert value(text, "dray_commit_outcomes_bucket", le="5.0") == 1
+    assert value(text, "dray_commit_outcomes_count") == value(text, "dray_commit_seconds_count") == 2
+    assert value(text, "dray_commit_outcomes_sum") == 43
 
 
 def test_what_is_blocked_counts_from_the_last_progress() -> None:
