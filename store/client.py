@@ -63,7 +63,8 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What was recorded of one attempt of one node. kind: completed, waiting, retried, lost, started or failed.
+    """What was recorded of one attempt of one node. kind: completed, waiting, awaiting, retried, lost, started,
+    failed or dropped.
 
     outcome: the output, or the error {"type", "message", "node"}. runner, ray_node, host, pid: where it ran; None for
     what needs no runner.

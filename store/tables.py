@@ -189,7 +189,7 @@ checkpoint = Table(
     Column("wake_at", Time),
     Column("outcome", JSONB),
     PrimaryKeyConstraint("execution_id", "node_key", "attempt"),
-    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g')", name="checkpoint_kind_check"),
+    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g', 'd')", name="checkpoint_kind_check"),
 )
 Index(
     "checkpoint_wait_idx",
