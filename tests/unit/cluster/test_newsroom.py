@@ -134,7 +134,7 @@ class TestSignals:
         assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
 
     def test_a_signal_of_a_node_that_is_not_needed_any_more_goes_to_another(self) -> None:
-        fork = {"fork": "F", "joins": [{"join": "J", "sources": ["a", "b"]}], "wait": 1, "nodes": ["a", "b"]}
+        fork = {"fork": "F", "joins": [{"join": "J", "branches": [["a"], ["b"]]}], "wait": 1, "nodes": ["a", "b"]}
         nodes = [node(each) for each in ("F", "a", "b", "J", "other")]
         run, _ = started(stored(nodes, ["F a", "F b", "a J", "b J"], forks=[fork]))
         done(run, 0, NodeResult(0))
@@ -187,7 +187,7 @@ class TestDropped:
     """Nodes that wait, and are not needed any more."""
 
     CHILD = NodeResult(0, awaits='{"child":"c1"}', child=ChildStart("c1", "other", None, "{}"))
-    FORK: ClassVar = {"fork": "F", "joins": [{"join": "J", "sources": ["a", "b"]}], "wait": 1, "nodes": ["a", "b"]}
+    FORK: ClassVar = {"fork": "F", "joins": [{"join": "J", "branches": [["a"], ["b"]]}], "wait": 1, "nodes": ["a", "b"]}
     ANY = stored([node(each) for each in ("F", "a", "b", "J")], ["F a", "F b", "a J", "b J"], forks=[FORK])
     BREAK = stored(
         [node("L", "loop"), node("a"), node("b"), node("out", "break"), node("after")],
