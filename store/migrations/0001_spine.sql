@@ -61,7 +61,6 @@ CREATE INDEX execution_wake_idx ON dray.execution (wake_at) WHERE status = 'wait
 -- The queue is for its concurrency limit, counted driver by driver: 8 bytes more, an index of its own would be another 75.
 CREATE INDEX execution_owner_idx ON dray.execution (owner, queue) WHERE owner IS NOT NULL;
 CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL OR wake;
-CREATE INDEX execution_failed_idx ON dray.execution (finished_at) WHERE status = 'failed';
 
 -- Written once by submit, read once by the claim, never updated.
 CREATE TABLE dray.execution_input (
