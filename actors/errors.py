@@ -40,14 +40,16 @@ class NodeError(ActorsError):
 
 
 class FailedAgain(NodeError):
-    """The failure that led to this node, again, because it is not for this node to take. type: of that failure."""
+    """The failure that led to this node, again, because it is not for this node to take. type: of that failure. node:
+    where it was."""
 
-    def __init__(self, error_type: str, message: str) -> None:
+    def __init__(self, error_type: str, message: str, node: str | None = None) -> None:
         super().__init__(message, retryable=False)
         self.type = error_type
+        self.node = node
 
-    def __reduce__(self) -> tuple[type[FailedAgain], tuple[str, str]]:
-        return type(self), (self.type, self.message)
+    def __reduce__(self) -> tuple[type[FailedAgain], tuple[str, str, str | None]]:
+        return type(self), (self.type, self.message, self.node)
 
 
 class _Final(NodeError):

@@ -55,12 +55,14 @@ class NodeFailure(NamedTuple):
 
     type: the exception's class name, or one of timeout, cancelled, config, runner_lost, poison.
     retry_after: seconds before which a retry is of no use; None = nobody has said.
+    node: where it was, for the failure of another node that this one hands on.
     """
 
     type: str
     message: str
     retryable: bool
     retry_after: float | None = None
+    node: str | None = None
 
 
 class ChildStart(NamedTuple):

@@ -140,7 +140,10 @@ def failure_of(error: BaseException) -> NodeFailure:
     the failure which they hand on."""
     if isinstance(error, ConfigError):
         return NodeFailure("config", one_text(error), retryable=False)
-    name = clean(error.type if isinstance(error, FailedAgain) else type(error).__name__, 200)
+    if isinstance(error, FailedAgain):
+        node = None if error.node is None else clean(error.node, 200)
+        return NodeFailure(clean(error.type, 200), one_text(error), retryable=False, node=node)
+    name = clean(type(error).__name__, 200)
     if isinstance(error, NodeError):
         retryable = bool(getattr(error, "retryable", True))
         return NodeFailure(name, one_text(error), retryable, _seconds(getattr(error, "retry_after", None)))

@@ -24,6 +24,7 @@ housekeeper.py   timers, controls, reaping, deleting what ended long ago
 timers.py        when which execution wants to be called again
 news.py          what came for executions, sorted by execution
 scheduler.py     starts what schedules ask for; schedules.py: which slots there are and what becomes of them, pure
+spans.py         spans of time as people write them; pure
 clerk.py         enters runners into the database
 patience.py      waits out a database that does not answer
 ray_bootstrap.py starts or joins Ray

@@ -197,13 +197,13 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         put_json(stats)
         return
-    queues, oldest = stats["queues"], stats["oldest_queued_seconds"]
+    queues, oldest, now = stats["queues"], stats["oldest_queued_seconds"], stats["open"]
     kinds = [each.value for each in ExecutionStatus if any(each.value in found for found in queues.values())]
     counts = [
-        (queue, *(found.get(kind, 0) for kind in kinds), shown(oldest.get(queue)))
+        (queue, *(found.get(kind, 0) for kind in kinds), shown(oldest.get(queue)), _rate(now, queue))
         for queue, found in sorted(queues.items())
     ]
-    put_table("executions", ("queue", *kinds, "oldest queued, s"), counts)
+    put_table("executions", ("queue", *kinds, "oldest queued, s", "ended per minute"), counts)
     put()
     drivers = [
         (each["id"][:8], each["host"], each["pid"], each["info"].get("executor"), each["executions"],
@@ -213,6 +213,10 @@ def status(as_json: AsJson = False) -> None:
     put_table("drivers", ("driver", "host", "process", "executor", "executions", "lease, s", "queues"), drivers)
     if not drivers:
         complain("warning: no driver lives, so nothing runs: start `dray worker` or `dray dev`")
+
+
+def _rate(now: dict[str, Any], queue: str) -> float:
+    return round(now[queue]["finished_per_minute"], 1) if queue in now else 0.0
 
 
 @app.command("settings")

@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from cluster import logs
 from cluster.errors import ClusterError, PackageShadowed, PortTaken, RayUnavailable
+from cluster.spans import span_of
 
 if TYPE_CHECKING:
     from cluster.settings import Settings
     from store.client import Client
-
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class Exit(IntEnum):
@@ -119,11 +117,12 @@ def json_value(text: str, what: str) -> Any:
         raise Stop(str(error)) from None
 
 
-def age_of(text: str, option: str) -> timedelta:
-    number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isdecimal() or len(number) > 6:
-        raise Stop(f"{option} {text!r}: write a number and one of {', '.join(UNITS)}, e.g. 30m")
-    return timedelta(**{UNITS[unit]: int(number)})
+def span_given(text: str, option: str) -> timedelta:
+    """The span of time that an option says."""
+    try:
+        return span_of(text)
+    except ValueError as error:
+        raise Stop(f"{option} {text!r}: {error}") from None
 
 
 def labels_of(pairs: Sequence[str]) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli_base import Exit, Stop, age_of, json_value, labels_of, open_client, put, put_json
+from cluster.cli_base import Exit, Stop, json_value, labels_of, open_client, put, put_json, span_given
 from cluster.cli_executions import AsJson, Id, Labels, Statuses, check_statuses, put_end
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def bulk(
         "status": status or None,
         "labels": labels_of(label or ()),
         "queue": queue,
-        "before": None if older_than is None else datetime.now(timezone.utc) - age_of(older_than, "--older-than"),
+        "before": None if older_than is None else datetime.now(timezone.utc) - span_given(older_than, "--older-than"),
     }
     with open_client() as client:
         found = client.bulk(action, **taken, dry_run=True)
@@ -107,7 +107,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete executions that ended long ago, with all that is kept of them. Counts first, and asks."""
-    age = age_of(older_than, "--older-than")
+    age = span_given(older_than, "--older-than")
     if wrong := [each for each in status or () if each not in ENDS]:
         raise Stop(f"--status {wrong[0]!r}: only what has ended is deleted, give one of {', '.join(ENDS)}")
     with open_client() as client:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli_base import Exit, Stop, age_of, json_value, labels_of, open_client, put, put_json, put_table, shown
+from cluster.cli_base import Exit, Stop, json_value, labels_of, open_client, put, put_json, put_table, shown, span_given
 
 if TYPE_CHECKING:
     from store.client import Execution
@@ -52,7 +52,7 @@ def submit(
         raise Stop(
             f"--priority {priority!r} is none of low, normal, high, critical, and no number of up to four digits"
         )
-    window = None if idempotency_window == "never" else age_of(idempotency_window, "--idempotency-window")
+    window = None if idempotency_window == "never" else span_given(idempotency_window, "--idempotency-window")
     value = json_value(given, "--input")
     labels = labels_of(label or ())
     with open_client() as client:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli_base import Exit, Stop, put, put_json, put_table, settings_for
+from cluster.cli_base import Exit, Stop, put, put_json, put_table, settings_for, span_given
 
 if TYPE_CHECKING:
     from cluster.monitoring import Bounded
     from cluster.settings import Settings
 
-TIME = re.compile(r"([0-9]{1,6})([smh])")
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
@@ -72,10 +70,7 @@ def bounded(settings: Settings, drain: bool, max_runtime: str | None) -> Bounded
 
     if max_runtime is None:
         return Bounded(drain)
-    match = TIME.fullmatch(max_runtime)
-    if match is None:
-        raise Stop(f"--max-runtime {max_runtime!r}: write a number and one of s, m, h, e.g. 14m")
-    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+    seconds = span_given(max_runtime, "--max-runtime").total_seconds()
     least = settings.drain_timeout + MARGIN
     if seconds <= least:
         raise Stop(

@@ -8,7 +8,8 @@ An execution whose row somebody else keeps locked does not hold up the others: i
 
 When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
 executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
-execution back, no other end of it is written: what was decided before it heard took the outcome for stored.
+execution back, no other end of it is written, and no node of it dropped: what was decided before it heard took the
+outcome for stored.
 """
 
 from __future__ import annotations
@@ -148,8 +149,7 @@ class Committer(threading.Thread):
             self._split(batch, error)
 
     def _is_void(self, entry: Entry) -> bool:
-        end = entry.settlement
-        return end is not None and end.status != "queued" and entry.run in self._refused
+        return entry.run in self._refused and _follows(entry)
 
     def _done(self, batch: list[Entry]) -> None:
         if self._refused:
@@ -203,7 +203,7 @@ class Committer(threading.Thread):
         """Of one execution: its end is only written if all of its outcomes were."""
         refused = False
         for entry in batch:
-            if entry.outcome is None and refused:
+            if refused and (entry.outcome is None or _follows(entry)):
                 continue
             try:
                 self._write([entry])
@@ -219,6 +219,12 @@ class Committer(threading.Thread):
         elif entry.settlement is not None:  # nothing in it but the text of its error
             text = error_text("error_refused", f"the database cannot hold this execution's error: {error.reason}")
             self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
+
+
+def _follows(entry: Entry) -> bool:
+    """Whether it takes all outcomes before it for stored."""
+    end = entry.settlement
+    return end.status != "queued" if end is not None else entry.outcome is not None and entry.outcome.kind == "d"
 
 
 def _child(entry: Entry, child: Child) -> Child:

@@ -39,7 +39,7 @@ from cluster.commands import (
     error_text,
 )  # fmt: skip
 from cluster.graph_types import NO_GRAPH, Graph
-from cluster.newsroom import Newsroom
+from cluster.newsroom import Newsroom, dropped
 from cluster.scopes import Scopes
 from cluster.values import node_task
 from store.records import Child, Claimed, Outcome, Settlement, StoredOutcome
@@ -111,13 +111,10 @@ class ExecutionRun:
 
     def _begin(self, event: Begin, now: float) -> list[Command]:
         if (times := self.claim.crash_count) > self._policy.crash_limit:
-            message = (
-                f"its driver died {times} times while it ran this execution: look at its log, then submit it again"
-            )
+            message = f"its driver died {times} times while it ran this execution: see its log, then submit it again"
             return [self._settle("failed", error=error_text("poison", message))]
         commands: list[Command] = []
-        timeout = self._timeout()
-        if timeout is not None:
+        if (timeout := self._timeout()) is not None:
             self._deadline = now + timeout - self.claim.age
             commands.append(SetTimer(None, max(0.0, self._deadline - now)))
         scopes = self.scopes
@@ -132,7 +129,7 @@ class ExecutionRun:
         self._forget_dropped()
         self._news.hear(event.signals, event.children)
         self._told()
-        commands += [Record(each) for each in scopes.begun()]
+        commands += [Record(each) for each in (*scopes.begun(), *self._news.left(event.stored))]
         if scopes.failure is not None:
             return [*commands, self._settle("failed", error=scopes.failure)]
         ready = sorted(scopes.live)  # now: what a failure below makes live must wait for its commit
@@ -149,7 +146,7 @@ class ExecutionRun:
         self.due.pop(node, None)
         self._waiting.pop(node, None)
         wait = stored.wait
-        if stored.kind in ("c", "w", "f"):
+        if stored.kind in ("c", "w", "f", "d"):
             self._news.forget(node)
         if stored.kind in ("c", "w"):
             output = self.input if stored.outcome is None else stored.outcome
@@ -160,7 +157,7 @@ class ExecutionRun:
                 self._attempts.forget(node)
                 self.scopes.completed(node, output, stored.branch)
         elif stored.kind == "g":
-            self._news.wait(node, stored.outcome or "{}")
+            self._news.wait(node, stored.node_key, stored.outcome or "{}")
             if wait is not None and wait <= 0:
                 self._news.expire(node)
             elif wait is not None:
@@ -216,29 +213,33 @@ class ExecutionRun:
         if scopes.ends:
             records += [Record(each) for each in scopes.ends]
             scopes.ends = []
+        gone = tuple(scopes.dropped)
+        if gone and scopes.failure is None:
+            records += [Record(each) for each in self._forget_dropped()]
         fresh, scopes.fresh = scopes.fresh, []
         if todo is not None:
             todo += fresh
         elif fresh:
-            last = records.pop()
-            records.append(Record(last.outcome, fresh, last.child, last.signal))
+            records[-1] = records[-1]._replace(then=fresh)
         commands: list[Command] = [*records]
         if scopes.failure is not None:
             return [*commands, Abandon(), self._settle("failed", error=scopes.failure)]
-        if scopes.dropped:
-            commands.append(Abandon(self._forget_dropped()))
+        if gone:
+            commands.append(Abandon(gone))
             commands += self._launch(self._told(), now)  # what they had heard may be for others
         return commands
 
-    def _forget_dropped(self) -> tuple[int, ...]:
-        dropped = tuple(self.scopes.dropped)
-        self.scopes.dropped.clear()
-        for node in dropped:
+    def _forget_dropped(self) -> list[Outcome]:
+        """Gives the outcomes that end what they waited for."""
+        left: list[Outcome] = []
+        for node in self.scopes.dropped:
             self._idle.discard(node)
             self.due.pop(node, None)
             self._waiting.pop(node, None)
-            self._news.forget(node)
-        return dropped
+            if (key := self._news.forget(node)) is not None:
+                left.append(dropped(self.id, key, self._attempts.next(node)))
+        self.scopes.dropped.clear()
+        return left
 
     def _done(self, event: NodeDone, now: float) -> list[Command]:
         node, result = event.node, event.result
@@ -246,9 +247,8 @@ class ExecutionRun:
             return []
         if result.failure is not None:
             return self._failed(event, result.failure, now)
-        child = None
-        if result.child is not None:
-            child = Child(result.child.id, self.id, result.child.workflow, result.child.version, result.child.input)
+        new = result.child
+        child = None if new is None else Child(new.id, self.id, new.workflow, new.version, new.input)
         signal = self._news.taken(node)
         if result.awaits is not None:
             return self._waits_for_news(event, result.awaits, child, signal, now)
@@ -270,7 +270,7 @@ class ExecutionRun:
         outcome = self._outcome(node, event.attempt, "g", awaits, event, wait)
         self._attempts.used(node, event.attempt)
         self._attempts.answered(node)
-        self._news.wait(node, awaits, is_stored=False)
+        self._news.wait(node, outcome.node_key, awaits, is_stored=False)
         self._idle.add(node)
         if wait is not None:
             self.due[node] = now + wait
@@ -282,7 +282,7 @@ class ExecutionRun:
 
     def _told(self, stored: Sequence[int] = ()) -> list[int]:
         """The nodes for which there is news now; but for those of `stored`, which their commit has called anyway."""
-        told = self._news.told(self.scopes, stored)
+        told = self._news.told(stored)
         for node in told:
             self.due.pop(node, None)
             self._idle.discard(node)
@@ -293,7 +293,7 @@ class ExecutionRun:
         what = self.scopes.node(node)
         failures = self._attempts.failed(node)
         limit = self._policy.max_retries if what.max_retries is None else what.max_retries
-        error = error_text(failure.type, failure.message, what.id)
+        error = error_text(failure.type, failure.message, failure.node or what.id)
         if failure.retryable and failures <= limit and not what.at_most_once:
             delay = self._policy.delay(failures, self._jitter(), failure.retry_after)
             self._attempts.used(node, event.attempt)

@@ -182,9 +182,9 @@ def _fork(
         )
         return None
     joins = {
-        join: sources
+        join: ends
         for join, sources in branches.joins.items()
-        if len(sources) >= count and graph.nodes[view.node(join)].type not in CATCHING
+        if len(ends := _by_branch(branches, sources)) >= count and graph.nodes[view.node(join)].type not in CATCHING
     }
     if len(branches.starts) < 2 or not joins:
         where = "its branches never meet" if len(branches.starts) > 1 else "it has one branch"
@@ -192,25 +192,32 @@ def _fork(
             where = f"no {count} of its branches meet at one node (a catch or finally does not count)"
         findings.warn(node.place, f"parallel_wait_mode {options.mode!r} means nothing here: {where}")
         return None
-    for join, sources in joins.items():
-        if count > 1 and len({branches.owner.get(source) for source in sources}) < len(sources):
-            what = f"reach {quoted(graph.nodes[view.node(join)].id)} by more than one edge, and each of them counts"
-            findings.warn(node.place, f"some of its branches {what}: let a branch end in one node")
     inside = _leading_to(view, branches, joins)
     name = _names(graph, view)
     return {
         "fork": node.id,
-        "joins": [{"join": name(join), "sources": [name(each) for each in sources]} for join, sources in joins.items()],
+        "joins": [
+            {"join": name(join), "branches": [[name(end) for end in branch] for branch in ends]}
+            for join, ends in joins.items()
+        ],
         "wait": count,
         "nodes": [name(item) for item in inside],
         **({"aggregation": options.aggregation} if options.aggregation else {}),
     }
 
 
-def _leading_to(view: View, branches: _Branches, joins: dict[int, list[int]]) -> list[int]:
+def _by_branch(branches: _Branches, ends: Sequence[int]) -> list[list[int]]:
+    """The items by which branches arrive somewhere, a list for each branch. An edge of the fork itself is one too."""
+    found: dict[int | None, list[int]] = {}
+    for end in ends:
+        found.setdefault(branches.owner.get(end), []).append(end)
+    return list(found.values())
+
+
+def _leading_to(view: View, branches: _Branches, joins: dict[int, list[list[int]]]) -> list[int]:
     """The items of the branches that lead to a join, in topological order."""
     seen: set[int] = set()
-    todo = [source for sources in joins.values() for source in sources if source in branches.owner]
+    todo = [end for ends in joins.values() for branch in ends for end in branch if end in branches.owner]
     while todo:
         item = todo.pop()
         if item not in seen and branches.owner.get(item, SHARED) >= 0:

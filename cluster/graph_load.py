@@ -277,12 +277,15 @@ class Builder:
 
     def _fork(self, draft: _Draft, stored: dict[str, Any]) -> Fork:
         nodes = tuple(dict.fromkeys(self._local(draft, each) for each in stored["nodes"]))
-        joins: dict[int, frozenset[int]] = {}
+        joins: dict[int, dict[int, int]] = {}
         for each in stored["joins"]:
             join = self._local(draft, each["join"])
-            sources = {self._local(draft, source) for source in each["sources"]}
-            arriving = [n for n, edge in enumerate(draft.edges) if edge.target == join and edge.source in sources]
-            joins[join] = frozenset(arriving)
+            ends = {self._local(draft, end): branch for branch, of in enumerate(each["branches"]) for end in of}
+            joins[join] = {
+                number: ends[edge.source]
+                for number, edge in enumerate(draft.edges)
+                if edge.target == join and edge.source in ends
+            }
         return Fork(stored["fork"], stored["wait"], joins, nodes)
 
     def _node(

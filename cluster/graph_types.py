@@ -75,12 +75,12 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Branches of which `wait` are enough. joins: node -> the edges by which branches arrive there. nodes: of the
-    branches."""
+    """Branches of which `wait` are enough. joins: node -> {edge by which a branch arrives there: number of the branch}.
+    nodes: of the branches."""
 
     id: str
     wait: int
-    joins: dict[int, frozenset[int]]
+    joins: dict[int, dict[int, int]]
     nodes: tuple[int, ...]
 
 

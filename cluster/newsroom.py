@@ -3,29 +3,26 @@
 A signal is for one node: the oldest that has the name, and the node where it says one. It is taken by the outcome that
 the node answers to it; until that is recorded, another driver would find it untaken, and give it to the node again.
 A node whose wait is on its way to the database is told nothing before it is there.
+
+A node that waited and is not needed any more has left things behind: a child that runs, a question in the list of
+approvals. An outcome of kind d ends them, in the commit that drops it; or in that of the driver that begins again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from cluster.graph_types import Node
-from store.records import ChildEnd, Signal
-
-
-class _Names(Protocol):
-    def key(self, slot: int) -> str: ...
-
-    def node(self, slot: int) -> Node: ...
+from store.records import ChildEnd, Outcome, Signal, StoredOutcome
 
 
 class Newsroom:
-    __slots__ = ("_awaited", "_children", "_expired", "_found", "_signals", "_taken", "_unstored")
+    __slots__ = ("_awaited", "_children", "_expired", "_found", "_keys", "_signals", "_taken", "_unstored")
 
     def __init__(self) -> None:
         self._awaited: dict[int, dict[str, Any]] = {}  # node -> NodeResult.awaits
+        self._keys: dict[int, str] = {}  # of the same nodes
         self._found: dict[int, Signal | ChildEnd] = {}
         self._expired: set[int] = set()
         self._signals: dict[int, Signal] = {}  # those that nobody waits for yet, by id
@@ -33,20 +30,36 @@ class Newsroom:
         self._taken: set[int] = set()
         self._unstored: set[int] = set()
 
-    def wait(self, node: int, awaits: str, is_stored: bool = True) -> None:
+    def wait(self, node: int, key: str, awaits: str, is_stored: bool = True) -> None:
         """The node waits, for this alone."""
         self.forget(node)
         self._awaited[node] = json.loads(awaits)
+        self._keys[node] = key
         if not is_stored:
             self._unstored.add(node)
 
-    def forget(self, node: int) -> None:
+    def forget(self, node: int) -> str | None:
+        """The node does not wait any more. Gives its key, where it did."""
         found = self._found.pop(node, None)
         if isinstance(found, Signal):
             self._signals[found.id] = found
         self._awaited.pop(node, None)
         self._expired.discard(node)
         self._unstored.discard(node)
+        return self._keys.pop(node, None)
+
+    def left(self, stored: Iterable[StoredOutcome]) -> list[Outcome]:
+        """Once all that is stored was taken in: the outcomes that end the waits of nodes which are not needed any more,
+        where the driver that dropped them did not come to that."""
+        waits: dict[str, StoredOutcome] = {}
+        for each in stored:
+            if each.kind == "g" or (each.node_key in waits and each.kind in ("r", "l")):
+                waits[each.node_key] = each
+            else:
+                waits.pop(each.node_key, None)
+        for key in self._keys.values():
+            waits.pop(key, None)
+        return [dropped(each.execution_id, key, each.attempt + 1) for key, each in waits.items()]
 
     def hear(self, signals: Iterable[Signal], children: Iterable[ChildEnd]) -> None:
         """What came; the same may come again."""
@@ -54,7 +67,7 @@ class Newsroom:
         self._signals.update((each.id, each) for each in signals if each.id not in known)
         self._children.update((each.id, each) for each in children)
 
-    def told(self, names: _Names, stored: Iterable[int] = ()) -> list[int]:
+    def told(self, stored: Collection[int] = ()) -> list[int]:
         """The nodes for which there is news now that was not there before. stored: of whatever nodes, what they
         answered is in the database now."""
         told: list[int] = []
@@ -65,14 +78,14 @@ class Newsroom:
             if node in self._found or node in self._unstored:
                 continue
             child = self._children.pop(awaited["child"], None) if "child" in awaited else None
-            found = child or (self._signal(node, awaited["signal"], names) if "signal" in awaited else None)
+            found = child or (self._signal(self._keys[node], awaited["signal"]) if "signal" in awaited else None)
             if found is not None:
                 self._found[node] = found
                 told.append(node)
         return told
 
-    def _signal(self, node: int, name: str, names: _Names) -> Signal | None:
-        mine = (None, names.node(node).id, names.key(node))
+    def _signal(self, key: str, name: str) -> Signal | None:
+        mine = (None, key, key.rpartition("/")[2])
         fitting = [each.id for each in self._signals.values() if each.name == name and each.node in mine]
         return self._signals.pop(min(fitting)) if fitting else None
 
@@ -89,6 +102,7 @@ class Newsroom:
         """The node has answered: it waits no more. Gives the id of the signal that its answer takes."""
         if not self._awaited or self._awaited.pop(node, None) is None:
             return None
+        del self._keys[node]
         self._expired.discard(node)
         found = self._found.pop(node, None)
         if not isinstance(found, Signal):
@@ -111,3 +125,8 @@ class Newsroom:
         else:
             news = '"timed_out":true'
         return f'{{"state":{state},{news}}}'
+
+
+def dropped(execution: str, key: str, attempt: int) -> Outcome:
+    """That a node which waited is not needed any more."""
+    return Outcome(execution, key, attempt, "d", None, None, None, None, None)

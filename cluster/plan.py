@@ -18,7 +18,8 @@ open of the branches is dropped. A failure inside is borne while enough can stil
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from cluster.graph_types import Fork, Region
 
@@ -32,7 +33,7 @@ class Plan:
     short: a fork of which not enough branches can arrive, and the join where they do not.
     """
 
-    __slots__ = ("_forks", "_open", "_taken", "active", "dropped", "left", "region", "short", "state")
+    __slots__ = ("_forks", "_open", "_past", "_taken", "active", "dropped", "left", "region", "short", "state")
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -40,6 +41,7 @@ class Plan:
         self._open = list(region.indegree)
         self._taken = bytearray(len(region.nodes))
         self._forks = [_ForkState(fork) for fork in region.forks]
+        self._past: set[int] = set()  # where there are forks: edges that are decided, or need not be any more
         self.active = 0
         self.left: set[int] = set()
         self.dropped: list[int] = []
@@ -88,7 +90,12 @@ class Plan:
 
     def arrivals(self, node: int) -> list[int]:
         """Of a join that waits for some branches: the nodes that arrived, in that order."""
-        return next((fork.arrived[node] for fork in self._forks if node in fork.arrived), [])
+        return next((fork.joins[node].arrived for fork in self._forks if node in fork.joins), [])
+
+    def late(self, node: int) -> set[int]:
+        """Of such a join: the nodes that came there, of branches that are not there as a whole."""
+        found = [fork.joins[node] for fork in self._forks if node in fork.joins]
+        return {each for at in found for open_, came in zip(at.open, at.came, strict=True) if open_ for each in came}
 
     def ready(self) -> list[int]:
         """All nodes that are ready and not finished."""
@@ -120,11 +127,10 @@ class Plan:
                 if taken:
                     self.left.add(target)
                 continue
-            if self._forks and not self._counts(edge, target, taken, decided):
-                continue
-            open_[target] -= 1
-            if taken:
-                self._taken[target] = 1
+            if not self._forks or self._counts(edge, target, taken, decided):
+                open_[target] -= 1
+                if taken:
+                    self._taken[target] = 1
             if open_[target]:
                 continue
             if self._taken[target]:
@@ -138,29 +144,31 @@ class Plan:
     # Forks that wait for some of their branches
 
     def _counts(self, edge: int, target: int, taken: bool, decided: list[tuple[int, bool]]) -> bool:
-        """Whether the edge counts for its target: one by which a branch arrives after enough others does not."""
+        """Whether the edge counts for its target: one of a branch that is late, after enough others, does not."""
+        counts = edge not in self._past
+        self._past.add(edge)
         for fork in self._forks:
-            arriving = fork.fork.joins.get(target)
-            if arriving is None or edge not in arriving:
+            branch = fork.fork.joins.get(target, {}).get(edge)
+            if branch is None or target in fork.settled:
                 continue
-            if target in fork.settled:
-                return False
-            fork.open[target] -= 1
-            if taken:
-                fork.arrived[target].append(self.region.edges[edge].source)
-            if len(fork.arrived[target]) >= fork.fork.wait:
-                self._open[target] -= fork.open[target]  # the others need not be decided any more
+            at = fork.joins[target]
+            at.decided(branch, self.region.edges[edge].source if taken else None)
+            if at.count >= fork.fork.wait:
+                others = fork.fork.joins[target].keys() - self._past
+                self._past |= others
+                self._open[target] -= len(others)
                 fork.settled.add(target)
-                if len(fork.settled) == len(fork.fork.joins):
+                if len(fork.settled) == len(fork.joins):
                     self._drop(fork, decided)
-            elif fork.failures and len(fork.arrived[target]) + fork.open[target] < fork.fork.wait:
+            elif fork.failures and at.count + sum(map(bool, at.open)) < fork.fork.wait:
                 self.short = fork.fork, target
-        return True
+        return counts
 
     def give_up(self, fork: Fork) -> list[int]:
         """Not enough branches can arrive, so the others need not either. Gives the nodes that became ready."""
         state = next(each for each in self._forks if each.fork is fork)
         state.settled.update(fork.joins)
+        self._past.update(edge for edges in fork.joins.values() for edge in edges)
         decided: list[tuple[int, bool]] = []
         self._drop(state, decided)
         return self._decide(decided)
@@ -176,11 +184,36 @@ class Plan:
 
 
 class _ForkState:
-    __slots__ = ("arrived", "failures", "fork", "open", "settled")
+    __slots__ = ("failures", "fork", "joins", "settled")
 
     def __init__(self, fork: Fork) -> None:
         self.fork = fork
         self.failures = 0
         self.settled: set[int] = set()  # joins for which enough arrived
-        self.open = {join: len(edges) for join, edges in fork.joins.items()}
-        self.arrived: dict[int, list[int]] = {join: [] for join in fork.joins}
+        self.joins = {join: _Arrivals(edges) for join, edges in fork.joins.items()}
+
+
+class _Arrivals:
+    """The branches of a fork at one join. One that has several edges there has arrived when all of them are decided and
+    one was taken. open: per branch, its edges that are not decided; came: the nodes whose edges were taken.
+
+    count: branches that arrived. arrived: the nodes by which they did, in that order.
+    """
+
+    __slots__ = ("arrived", "came", "count", "open")
+
+    def __init__(self, edges: Mapping[int, int]) -> None:
+        branches = Counter(edges.values())
+        self.open = [branches[each] for each in range(max(branches, default=-1) + 1)]
+        self.came: list[list[int]] = [[] for _ in self.open]
+        self.arrived: list[int] = []
+        self.count = 0
+
+    def decided(self, branch: int, source: int | None) -> None:
+        """Of one of its edges. source: None = it died."""
+        self.open[branch] -= 1
+        if source is not None:
+            self.came[branch].append(source)
+        if not self.open[branch] and self.came[branch]:
+            self.arrived += self.came[branch]
+            self.count += 1

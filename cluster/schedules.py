@@ -17,15 +17,14 @@ from cronsim import CronSim
 
 from actors.cron import five_fields
 from cluster.errors import ScheduleInvalid
+from cluster.spans import span_of
 from store.records import DueSchedule
 
 UTC = timezone.utc
 SHORTEST = 1  # seconds between two slots of an interval
 LONGEST = 10 * 365 * 86_400
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 HELD = 1.0  # seconds until a schedule that waits for the end of its execution is looked at again
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0  # seconds after a failure, twice as long each time
-_SPAN = re.compile(r"(\d{1,9})\s*([smhdw])")
 _EPSILON = timedelta(microseconds=1)
 
 
@@ -155,13 +154,13 @@ def _moment(text: str, zone: str) -> datetime:
 def _seconds(interval: str | float) -> float:
     if not isinstance(interval, str):
         return float(interval)
-    text = interval.strip().lower()
+    text = interval.strip()
     if text.isdecimal() and text.isascii() and len(text) <= 9:
         return float(text)
-    parts = _SPAN.findall(text)
-    if not parts or _SPAN.sub("", text).strip():
-        raise ScheduleInvalid(f"interval {interval!r}: write seconds, or as 90s, 15m, 1h30m, 1d")
-    return float(sum(int(number) * UNITS[unit] for number, unit in parts))
+    try:
+        return span_of(text).total_seconds()
+    except ValueError as error:
+        raise ScheduleInvalid(f"interval {interval!r}: {error}; a number alone is seconds") from None
 
 
 # What becomes of a slot

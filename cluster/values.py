@@ -52,11 +52,14 @@ def _given(scope: Scope, reads: Iterable[Read]) -> tuple[tuple[str, str], ...]:
 
 
 def _as_arrived(scope: Scope, node: Node) -> Sequence[Read]:
-    """The inputs; of a join that did not wait for all of them the first to arrive first."""
+    """The inputs; of a join that did not wait for all of them the first to arrive first, and
+    nothing of a branch that has not."""
     if not scope.region.forks:
         return node.needs_inputs
     order = {index: position for position, index in enumerate(scope.plan.arrivals(node.index))}
-    return sorted(node.needs_inputs, key=lambda read: order.get(read.slot, len(order)))
+    late = scope.plan.late(node.index)
+    given = [read for read in node.needs_inputs if read.slot not in late]
+    return sorted(given, key=lambda read: order.get(read.slot, len(order)))
 
 
 def _error(scope: Scope, reads: Iterable[Read]) -> str | None:

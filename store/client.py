@@ -25,7 +25,7 @@ from store.client_retention import RetentionClient
 from store.client_schedules import ScheduleClient
 from store.client_signals import SignalClient
 from store.errors import ExecutionNotFound, StoreError, WaitTimeout, WorkflowNotFound
-from store.records import FINAL, StoredWorkflow, queue_stats
+from store.records import FINAL, StoredWorkflow
 
 FIRST_LOOK = 0.005  # seconds between two looks of wait(), growing to
 LONGEST_LOOK = 0.5
@@ -63,7 +63,8 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What was recorded of one attempt of one node. kind: completed, waiting, retried, lost, started or failed.
+    """What was recorded of one attempt of one node. kind: completed, waiting, awaiting, retried, lost, started,
+    failed or dropped.
 
     outcome: the output, or the error {"type", "message", "node"}. runner, ray_node, host, pid: where it ran; None for
     what needs no runner.
@@ -239,20 +240,18 @@ class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, Signal
 
     def stats(self) -> dict[str, Any]:
         """{"queues": {queue: {status: count}}, "oldest_queued_seconds": {queue: seconds}, "open": {queue: {"queued",
-        "running", "waiting", "paused", "oldest_seconds"}} as dray.queue_stats has it, "drivers": [{"id", "host",
-        "pid", "started_at", "lease_seconds", "executions", "info"}]}; lease_seconds: left, negative = about to be
-        reaped."""
+        "running", "waiting", "paused", "oldest_seconds", "finished_per_minute"}} as dray.queue_stats has it,
+        "drivers": [{"id", "host", "pid", "started_at", "lease_seconds", "executions", "info"}]}; lease_seconds: left,
+        negative = about to be reaped."""
         queues: dict[str, dict[str, int]] = {}
         for queue, status, count in self._ask("count_executions", {}):
             queues.setdefault(queue, {})[status] = count
+        counted = ("queued", "running", "waiting", "paused", "oldest_seconds", "finished_per_minute")
         names = ("id", "host", "pid", "started_at", "lease_seconds", "executions", "info")
         return {
             "queues": queues,
             "oldest_queued_seconds": dict(self._ask("oldest_queued", {})),
-            "open": {
-                queue: {**counts, "oldest_seconds": oldest}
-                for queue, counts, oldest in map(queue_stats, self._ask("queue_stats", {}))
-            },
+            "open": {row[0]: dict(zip(counted, row[1:], strict=True)) for row in self._ask("queue_rates", {})},
             "drivers": [dict(zip(names, row, strict=True)) for row in self._ask("list_drivers", {})],
         }
 

@@ -91,7 +91,7 @@ class Outcome(NamedTuple):
 
     kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost,
     s started (at_most_once), f failed, g waits for a signal, a child or until wake_at, and is then called again: its
-    outcome is NodeResult.awaits.
+    outcome is NodeResult.awaits. d waited so, and is not needed any more.
     """
 
     execution_id: str

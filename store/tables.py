@@ -146,7 +146,12 @@ Index(
 Index("execution_owner_idx", execution.c.owner, execution.c.queue, postgresql_where=text("owner IS NOT NULL"))
 Index("execution_control_idx", execution.c.owner, postgresql_where=text("control IS NOT NULL OR wake"))
 Index("execution_parent_idx", execution.c.parent_id, postgresql_where=text("parent_id IS NOT NULL"))
-Index("execution_failed_idx", execution.c.finished_at, postgresql_where=text("status = 'failed'"))
+Index(
+    "execution_finished_idx",
+    execution.c.queue,
+    execution.c.finished_at,
+    postgresql_where=text("finished_at IS NOT NULL"),
+)
 
 execution_input = Table(
     "execution_input",
@@ -189,7 +194,7 @@ checkpoint = Table(
     Column("wake_at", Time),
     Column("outcome", JSONB),
     PrimaryKeyConstraint("execution_id", "node_key", "attempt"),
-    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g')", name="checkpoint_kind_check"),
+    CheckConstraint("kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g', 'd')", name="checkpoint_kind_check"),
 )
 Index(
     "checkpoint_wait_idx",

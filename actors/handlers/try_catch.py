@@ -84,4 +84,4 @@ async def _run(code: str, ctx: NodeContext) -> Any:
 
 
 def _again(error: Mapping[str, Any]) -> FailedAgain:
-    return FailedAgain(str(error.get("type", "")), str(error.get("message", "")))
+    return FailedAgain(str(error.get("type", "")), str(error.get("message", "")), error.get("node"))

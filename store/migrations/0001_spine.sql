@@ -61,7 +61,6 @@ CREATE INDEX execution_wake_idx ON dray.execution (wake_at) WHERE status = 'wait
 -- The queue is for its concurrency limit, counted driver by driver: 8 bytes more, an index of its own would be another 75.
 CREATE INDEX execution_owner_idx ON dray.execution (owner, queue) WHERE owner IS NOT NULL;
 CREATE INDEX execution_control_idx ON dray.execution (owner) WHERE control IS NOT NULL OR wake;
-CREATE INDEX execution_failed_idx ON dray.execution (finished_at) WHERE status = 'failed';
 
 -- Written once by submit, read once by the claim, never updated.
 CREATE TABLE dray.execution_input (
@@ -82,7 +81,8 @@ CREATE TABLE dray.idempotency (
 -- and only the fenced commit (dray.commit_if_fenced) writes to this table. WAL of a row with 100 bytes of outcome: 313 bytes, of which 80
 -- are the index's and about 30 its page splits; in all, an execution of 10 such nodes logs 382 bytes per node.
 -- kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost, s started (at_most_once), f failed,
--- g waits for a signal, a child or until wake_at, and is then called again; its outcome is {"state"?, "signal"?, "child"?}.
+-- g waits for a signal, a child or until wake_at, and is then called again; its outcome is {"state"?, "signal"?, "child"?}; d waited so, and is
+-- not needed any more.
 CREATE TABLE dray.checkpoint (
     execution_id uuid NOT NULL,
     at           timestamptz NOT NULL,
@@ -95,7 +95,7 @@ CREATE TABLE dray.checkpoint (
     wake_at      timestamptz,
     outcome      jsonb,
     PRIMARY KEY (execution_id, node_key, attempt),
-    CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g'))
+    CONSTRAINT checkpoint_kind_check CHECK (kind IN ('c', 'w', 'r', 'l', 's', 'f', 'g', 'd'))
 );
 ALTER TABLE dray.checkpoint SET (autovacuum_vacuum_insert_scale_factor = 0.2, autovacuum_analyze_scale_factor = 0.1);
 -- What is over 2 KB is stored compressed, and then apart from the row where it is still as large: a claim reads no more of it than it needs.
@@ -186,6 +186,6 @@ $$;
 CREATE VIEW dray.attempts AS
 SELECT c.execution_id, c.node_key, c.attempt,
     CASE c.kind WHEN 'c' THEN 'completed' WHEN 'w' THEN 'waiting' WHEN 'g' THEN 'awaiting' WHEN 'r' THEN 'retried' WHEN 'l' THEN 'lost'
-        WHEN 's' THEN 'started' ELSE 'failed' END AS outcome_kind,
+        WHEN 's' THEN 'started' WHEN 'd' THEN 'dropped' ELSE 'failed' END AS outcome_kind,
     c.branch, coalesce(c.outcome, CASE WHEN c.kind = 'c' THEN (SELECT i.input FROM dray.execution_input i WHERE i.execution_id = c.execution_id) END) AS outcome, c.at, c.duration_ms, c.wake_at, r.name AS runner, r.node_id AS ray_node, r.host, r.pid
 FROM dray.checkpoint c LEFT JOIN dray.runner r ON r.id = c.runner;

@@ -49,13 +49,13 @@ RETURNS uuid[] LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET 
     WHERE o.kind = 'g'
 $$;
 
--- The children that these nodes wait for, where they have not ended.
+-- The children that these nodes waited for, where they have not ended: nobody waits for the child of a node that failed or was dropped.
 CREATE FUNCTION dray.awaited_children(execution_ids uuid[], node_keys text[], kinds text[])
 RETURNS SETOF uuid LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     SELECT e.id FROM unnest(execution_ids, node_keys, kinds) AS o (execution_id, node_key, kind)
     JOIN dray.checkpoint c ON c.execution_id = o.execution_id AND c.node_key = o.node_key AND c.kind = 'g'
     JOIN dray.execution e ON e.id = (c.outcome ->> 'child')::uuid AND e.finished_at IS NULL
-    WHERE o.kind = 'f'
+    WHERE o.kind IN ('f', 'd')
 $$;
 
 -- The two statements that run all the time are functions so that a connection plans them once, behind a pooler too, where nothing can be
@@ -110,7 +110,7 @@ BEGIN
     IF 'g' = ANY (kinds) THEN
         woken := dray.early_signals(execution_ids, node_keys, kinds, outcomes);
     END IF;
-    IF 'f' = ANY (kinds) THEN -- nobody waits for the child of a node that failed
+    IF kinds && '{f,d}' THEN
         INSERT INTO dray.pending_mark (execution_id, mark) SELECT c.id, 'cancel' FROM dray.awaited_children(execution_ids, node_keys, kinds) AS c (id);
     END IF;
     -- A row that somebody keeps locked (a transaction that called cancel or signal and is still open) is left out, and sent again by the
@@ -200,7 +200,7 @@ LANGUAGE sql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapsc
     FROM dray.checkpoint c JOIN dray.execution e ON e.id = CASE WHEN c.kind = 'g' THEN (c.outcome ->> 'child')::uuid END
     WHERE c.execution_id = ANY (ids) AND c.kind = 'g' AND e.finished_at IS NOT NULL AND NOT EXISTS (
         SELECT FROM dray.checkpoint l WHERE l.execution_id = c.execution_id AND l.node_key = c.node_key AND l.attempt > c.attempt
-            AND l.kind IN ('c', 'w', 'f', 'g'))
+            AND l.kind IN ('c', 'w', 'f', 'g', 'd'))
     ORDER BY 1, 2, 6
 $$;
 

@@ -1,6 +1,10 @@
 -- name: queue_stats
 SELECT queue, queued, running, waiting, paused, oldest_seconds FROM dray.queue_stats ORDER BY queue;
 
+-- name: queue_rates
+-- The same with executions that ended per minute: counts those of the last five.
+SELECT queue, queued, running, waiting, paused, oldest_seconds, finished_per_minute FROM dray.queue_stats ORDER BY queue;
+
 -- name: work_left
 -- Whether a driver of these queues would have something to do within `soon` seconds: what it holds, what is queued or due, schedules, marks
 -- to be placed, executions of a driver that died. Queues that are paused do not count.

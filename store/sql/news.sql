@@ -24,5 +24,5 @@ JOIN dray.execution e ON e.id = c.execution_id AND e.finished_at IS NULL
 JOIN dray.workflow w ON w.id = e.workflow_id
 WHERE c.kind = 'g' AND c.outcome ->> 'signal' = 'human_input' AND (%(id)s::uuid IS NULL OR c.execution_id = %(id)s::uuid)
     AND NOT EXISTS (SELECT FROM dray.checkpoint l
-        WHERE l.execution_id = c.execution_id AND l.node_key = c.node_key AND l.attempt > c.attempt AND l.kind IN ('c', 'w', 'f', 'g'))
+        WHERE l.execution_id = c.execution_id AND l.node_key = c.node_key AND l.attempt > c.attempt AND l.kind IN ('c', 'w', 'f', 'g', 'd'))
 ORDER BY c.execution_id DESC, c.node_key LIMIT %(limit)s;

@@ -77,6 +77,16 @@ def test_a_value_that_the_database_refuses_fails_alone(bench: Bench, client: Cli
     assert client.get(bench.runs[4].id).status == "running", "its end must not be stored without its outcome"
 
 
+def test_nor_is_a_node_dropped_by_an_outcome_that_is_not_stored(bench: Bench, client: Client) -> None:
+    run = bench.runs[0]
+    drop = Entry(run, Outcome(run.id, "m", 2, "d", None, None, None, None, None))
+    bench.events_of([bench.outcome(run, BAD), drop])
+    bench.committer.add([drop])
+    back = Entry(run, settlement=Settlement(run.id, "queued", None, None))
+    bench.events_of([bench.outcome(run, GOOD), back])
+    assert [each.node_key for each in client.attempts(run.id)] == ["n"]
+
+
 def test_the_other_outcomes_of_the_same_execution_are_stored(bench: Bench, client: Client) -> None:
     run = bench.runs[0]
     entries = [

@@ -408,6 +408,19 @@ def test_the_child_of_a_node_that_failed_is_cancelled(store: DriverStore, client
     assert store.controls(incarnation) == [(late, "cancel")]
 
 
+def test_the_child_of_a_node_that_is_dropped_is_cancelled_and_no_news(
+    store: DriverStore, client: Client, sql: Sql
+) -> None:
+    incarnation, parent, (late, other) = parent_and_children(store, client, 2, park=False)
+    for _ in range(2):  # the second as after a lost answer
+        store.commit(incarnation, [outcome(parent, "n0", None, attempt=2, kind="d")], [])
+    while store.place_marks(9):
+        pass
+    assert store.controls(incarnation) == [(late, "cancel")]
+    store.commit(incarnation, [], [end(late, "cancelled"), end(other)])
+    assert [each.id for each in store.news_of([parent])[1]] == [other]
+
+
 def test_a_driver_that_dies_loses_no_news(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, parent, (child,) = parent_and_children(store, client)
     below = a_child(child)

@@ -242,6 +242,54 @@ def test_the_cancel_of_a_parent_reaches_its_children(store: DriverStore, client:
         ended(client, wait.outcome["child"], "cancelled")
 
 
+LEAVE = node("leave", "wait_for_signal", signal_name="leave")
+WAITS = [sub(), node("ask", "human_approval", message="ship it?", options=["yes", "no"])]
+DROPPING: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    "fork": (
+        [node("f", "trigger", parallel_wait_mode="any"), LEAVE, *WAITS, node("j", "merge"), GO],
+        [
+            *(edge("f", each) for each in ("leave", "sub", "ask")),
+            *(edge(each, "j") for each in ("leave", "sub", "ask")),
+            edge("j", "go"),
+        ],
+    ),
+    "break": (
+        [node("f", "for", items=[1, 2]), node("turn", "merge"), LEAVE, *WAITS, node("stop", "break"), GO],
+        [
+            edge("f", "turn", "body"),
+            *(edge("turn", each) for each in ("leave", "sub", "ask")),
+            edge("leave", "stop"),
+            edge("sub", "f"),
+            edge("ask", "f"),
+            edge("f", "go", "done"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("by", DROPPING)
+def test_what_is_not_needed_any_more_leaves_no_child_and_no_question(
+    store: DriverStore, client: Client, by: str
+) -> None:
+    nodes, edges = DROPPING[by]
+    apply(client, "child", [GO])
+    apply(client, "w", nodes, *edges)
+    with driving(store):
+        execution = client.submit("w")
+        until(lambda: len(client.attempts(execution)) >= 4 and client.get(execution).status == "waiting", 60)
+        (child,) = [each.outcome["child"] for each in client.attempts(execution) if each.node_key.endswith("sub")]
+        parked(client, child)
+        assert len(client.approvals()) == 1
+        client.signal(execution, "leave")
+        ended(client, child, "cancelled")
+        assert client.approvals() == []
+        parked(client, execution)
+        dropped = sorted(each.node_key for each in client.attempts(execution) if each.kind == "dropped")
+        assert [each.rpartition("/")[2] for each in dropped] == ["ask", "sub"]
+        client.signal(execution, "go")
+        ended(client, execution)
+
+
 def test_a_time_and_a_condition(store: DriverStore, client: Client) -> None:
     until_time = node("at", "delay", delay_type="until_time", target_time="{{ input.at }}")
     until_true = node(

@@ -25,7 +25,7 @@ EXAMPLES = [
     ActorsError("a"),
     NodeError("try again"),
     NodeError("do not", retryable=False),
-    FailedAgain("ValueError", "no"),
+    FailedAgain("ValueError", "no", "work"),
     ConfigError("bad field"),
     ChildFailed("it failed"),
     WaitTimedOut("nothing came"),

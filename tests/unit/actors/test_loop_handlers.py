@@ -85,14 +85,14 @@ def test_catch_takes_what_is_of_its_type(run: Run, wanted: Any) -> None:
 def test_catch_hands_on_what_is_of_another_type(run: Run) -> None:
     with pytest.raises(FailedAgain, match="it broke") as caught:
         run("catch", {"error_type": "Bang"}, error=ERROR)
-    assert failure_of(caught.value) == NodeFailure("Boom", "it broke", False)
+    assert failure_of(caught.value) == NodeFailure("Boom", "it broke", False, node=ERROR["node"])
 
 
 def test_finally_hands_on_what_led_to_it(run: Run) -> None:
     assert run("finally", {}) == {"result": None}
     with pytest.raises(FailedAgain) as caught:
         run("finally", {"finally_code": "result = 1"}, error=ERROR)
-    assert failure_of(caught.value) == NodeFailure("Boom", "it broke", False)
+    assert failure_of(caught.value) == NodeFailure("Boom", "it broke", False, node=ERROR["node"])
 
 
 def test_their_code_runs_as_in_a_code_node(run: Run) -> None:

@@ -92,27 +92,36 @@ def test_a_failure_of_the_catch_block_leads_to_finally_and_ends_the_execution() 
     whole, answers = run(WHOLE, "a", "c")
     assert answers.errors["finally"]["message"] == "c broke"
     assert ran(whole) == ["try", "catch"]
-    assert status(whole) == ("failed", {"type": "Boom", "message": "c broke", "node": "finally"})
+    assert status(whole) == ("failed", {"type": "Boom", "message": "c broke", "node": "c"})
 
 
 def test_a_failure_of_another_type_goes_past_the_catch_to_finally() -> None:
     nodes = [{**each, "config": {"error_type": "Bang"}} if each["id"] == "catch" else each for each in WHOLE["nodes"]]
     whole, _ = run({**WHOLE, "nodes": nodes}, "a")
-    assert status(whole) == ("failed", {"type": "Boom", "message": "a broke", "node": "finally"})
+    assert status(whole) == ("failed", {"type": "Boom", "message": "a broke", "node": "a"})
 
 
 def test_without_a_catch_finally_runs_and_fails_again() -> None:
     ids = ("try", "a", "finally", "d")
     whole, answers = run(graph(tried(*ids), chain(*ids)), "a")
     assert answers.errors["finally"]["node"] == "a"
-    assert status(whole) == ("failed", {"type": "Boom", "message": "a broke", "node": "finally"})
+    assert status(whole) == ("failed", {"type": "Boom", "message": "a broke", "node": "a"})
 
 
 def test_an_outer_catch_has_what_an_inner_finally_hands_on() -> None:
     ids = ("try1", "try2", "a", "finally2", "catch1", "d")
     whole, _ = run(graph(tried(*ids), chain(*ids)), "a")
     assert ran(whole)[-2:] == ["catch1", "d"]
-    assert whole.output("catch1")["error"] == {"type": "Boom", "message": "a broke", "node": "finally2"}
+    assert whole.output("catch1")["error"] == {"type": "Boom", "message": "a broke", "node": "a"}
+
+
+def test_whoever_hands_a_failure_on_it_names_the_node_where_it_was() -> None:
+    ids = ("try1", "try2", "try3", "a", "catch3", "finally3", "finally2", "catch1", "d")
+    nodes = [{**each, "config": {"error_type": "Bang"}} if each["type"] == "catch" else each for each in tried(*ids)]
+    whole, answers = run(graph(nodes, chain(*ids)), "a")
+    boom = {"type": "Boom", "message": "a broke", "node": "a"}
+    assert [answers.errors[each] for each in ("catch3", "finally3", "finally2", "catch1")] == [boom] * 4
+    assert status(whole) == ("failed", boom)
 
 
 def test_a_failure_in_a_loop_is_caught_around_it() -> None:

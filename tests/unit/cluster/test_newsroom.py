@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
-from actors.messages import ChildStart, NodeFailure, NodeResult
+import pytest
+
+from actors.messages import ChildStart, NodeFailure, NodeResult, NodeTask
 from cluster.attempts import Policy
 from cluster.commands import (
     Abandon,
@@ -25,7 +27,7 @@ from cluster.execution import ExecutionRun
 from cluster.graph_types import Graph
 from store.records import Child, ChildEnd, Claimed, Signal, StoredOutcome
 from tests.unit.cluster.graphs import node
-from tests.unit.cluster.simulation import stored
+from tests.unit.cluster.simulation import Simulation, stored
 
 NOW = 100.0
 ASK = NodeResult(0, awaits='{"signal":"go","state":{"asked":1}}', wait=60.0)
@@ -132,7 +134,7 @@ class TestSignals:
         assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
 
     def test_a_signal_of_a_node_that_is_not_needed_any_more_goes_to_another(self) -> None:
-        fork = {"fork": "F", "joins": [{"join": "J", "sources": ["a", "b"]}], "wait": 1, "nodes": ["a", "b"]}
+        fork = {"fork": "F", "joins": [{"join": "J", "branches": [["a"], ["b"]]}], "wait": 1, "nodes": ["a", "b"]}
         nodes = [node(each) for each in ("F", "a", "b", "J", "other")]
         run, _ = started(stored(nodes, ["F a", "F b", "a J", "b J"], forks=[fork]))
         done(run, 0, NodeResult(0))
@@ -179,6 +181,85 @@ class TestChildren:
         (record,) = done(run, 0, self.START._replace(awaits=None, output="1"))
         assert isinstance(record, Record)
         assert (record.outcome.kind, record.child and record.child.id) == ("c", "c1")
+
+
+class TestDropped:
+    """Nodes that wait, and are not needed any more."""
+
+    CHILD = NodeResult(0, awaits='{"child":"c1"}', child=ChildStart("c1", "other", None, "{}"))
+    FORK: ClassVar = {"fork": "F", "joins": [{"join": "J", "branches": [["a"], ["b"]]}], "wait": 1, "nodes": ["a", "b"]}
+    ANY = stored([node(each) for each in ("F", "a", "b", "J")], ["F a", "F b", "a J", "b J"], forks=[FORK])
+    BREAK = stored(
+        [node("L", "loop"), node("a"), node("b"), node("out", "break"), node("after")],
+        [("L a", None, "body"), ("L b", None, "body"), ("a L", None, "back"), "b out", "L after"],
+        regions=[{"header": "L", "kind": "for", "parent": None, "nodes": ["a", "b", "out"]}],
+    )
+
+    def answer(self, task: NodeTask) -> Any:
+        if task.node_key == "L[]":
+            return {"count": 2}
+        return self.CHILD if task.node_key.endswith("a") else None
+
+    @pytest.mark.parametrize(("graph", "key"), [(ANY, "a"), (BREAK, "L[0]/a")])
+    def test_the_wait_ends_with_the_outcome_that_drops_the_node(self, graph: Graph, key: str) -> None:
+        whole = Simulation(graph, self.answer).begin().to_the_end()
+        (wait,) = [each for each in whole.records if each.kind == "g"]
+        (drop,) = [each for each in whole.records if each.kind == "d"]
+        assert (wait.node_key, drop[:4]) == (key, ("e1", key, 2, "d"))
+        assert whole.settled is not None
+        assert whole.settled.status == "completed"
+
+    @pytest.mark.parametrize("graph", [ANY, BREAK])
+    def test_and_once_only_wherever_a_driver_dies(self, graph: Graph) -> None:
+        whole = Simulation(graph, self.answer).begin().to_the_end()
+        for count in range(len(whole.records)):
+            stored = whole.records[:count]
+            again = Simulation(graph, self.answer).begin(stored).to_the_end()
+            ends = [each[:4] for each in stored + again.records if each.kind == "d"]
+            assert ends == [each[:4] for each in whole.records if each.kind == "d"], count
+
+    def test_it_ends_too_where_a_timer_was_due_before_the_claim(self) -> None:
+        stored = [
+            StoredOutcome("e1", "F", 1, "c", None, "1", None),
+            StoredOutcome("e1", "a", 1, "g", None, self.CHILD.awaits, None),
+            StoredOutcome("e1", "a", 2, "r", None, "{}", 9.0),
+            StoredOutcome("e1", "b", 1, "w", None, "1", -1.0),
+        ]
+        run, commands = started(self.ANY, Begin(stored))
+        (record,) = [each for each in commands if isinstance(each, Record)]
+        assert record.outcome[:4] == ("e1", "a", 3, "d")
+        assert run.handle(TimerDue(1), NOW + 9) == []
+
+    def test_a_node_that_is_called_with_its_news_when_it_is_dropped(self) -> None:
+        run, _ = started(self.ANY)
+        done(run, 0, NodeResult(0))
+        run.handle(Committed([1, 2]), NOW)
+        done(run, 1, ASK)
+        run.handle(Committed([1]), NOW)
+        assert run.handle(News([GO]), NOW) == [Dispatch(1, 2)]
+        enough, drop, abandon = done(run, 2, NodeResult(0))
+        assert isinstance(drop, Record)
+        assert (drop.outcome[:4], drop.then, abandon) == (("e1", "a", 2, "d"), [3], Abandon((1,)))
+        assert isinstance(enough, Record)
+        assert done(run, 1, NodeResult(0), 2) == [], "nobody waits for its answer"
+
+    def test_a_node_that_waits_for_nothing_leaves_nothing(self) -> None:
+        run, _ = started(self.ANY)
+        done(run, 0, NodeResult(0))
+        run.handle(Committed([1, 2]), NOW)
+        done(run, 1, NodeResult(0, "1", wait=5.0))
+        run.handle(Committed([1]), NOW)
+        commands = done(run, 2, NodeResult(0))
+        assert [each.outcome.kind for each in commands if isinstance(each, Record)] == ["c"]
+
+    def test_what_was_dropped_by_an_outcome_that_is_not_stored_begins_anew(self) -> None:
+        stored = [
+            StoredOutcome("e1", "F", 1, "c", None, "1", None),
+            StoredOutcome("e1", "a", 1, "g", None, self.CHILD.awaits, None),
+            StoredOutcome("e1", "a", 2, "d", None, None, None),
+            StoredOutcome("e1", "b", 1, "f", None, "{}", None),
+        ]
+        assert started(self.ANY, Begin(stored))[1] == [Dispatch(1, 3)]
 
 
 class TestPause:

@@ -333,7 +333,12 @@ class TestCycle:
 class TestForks:
     @staticmethod
     def graph(wait: int) -> Graph:
-        fork = {"fork": "F", "joins": [{"join": "J", "sources": list("abc")}], "wait": wait, "nodes": list("abc")}
+        fork = {
+            "fork": "F",
+            "joins": [{"join": "J", "branches": [["a"], ["b"], ["c"]]}],
+            "wait": wait,
+            "nodes": list("abc"),
+        }
         nodes = [node(each) for each in ("F", "a", "b", "c", "J", "end")]
         nodes[4]["needs"] = {"inputs": list("abc")}
         return stored(nodes, ["F a", "F b", "F c", "a J", "b J", "c J", "J end"], forks=[fork])
@@ -367,6 +372,57 @@ class TestForks:
             "message": "fewer than 2 of its branches can complete: see the failures of their nodes",
             "node": "F",
         }
+
+    @staticmethod
+    def wide(wait: int) -> Graph:
+        """One branch arrives by b1 and b2, the other by c."""
+        branches = [["b1", "b2"], ["c"]]
+        inside = ["x", "y", "b1", "b2", "c0", "c"]
+        fork = {"fork": "F", "joins": [{"join": "J", "branches": branches}], "wait": wait, "nodes": inside}
+        nodes = [node(each) for each in ("F", *inside, "J")]
+        nodes[-1]["needs"] = {"inputs": ["b1", "b2", "c"]}
+        edges = ["F x", "F c0", "x b1", "x y", "y b2", "c0 c", "b1 J", "b2 J", "c J"]
+        return stored(nodes, edges, forks=[fork])
+
+    def test_a_branch_counts_once_by_however_many_edges_it_arrives(self) -> None:
+        run = Simulation(self.wide(2), lambda task: FAILS if task.node_key == "c" else None).begin().to_the_end()
+        assert run.settled is not None
+        assert "parallel_failed" in (run.settled.error or "")
+        whole = with_crashes(self.wide(2), lambda task: None)
+        assert whole.keys == ["F", "x", "c0", "b1", "y", "c", "b2", "J"]
+
+    def test_a_branch_that_is_half_there_is_dropped_and_gives_nothing(self) -> None:
+        seen: list[Any] = []
+
+        def handler(task: NodeTask) -> Any:
+            if task.node_key == "J":
+                seen.append([node_id for node_id, _ in task.inputs])
+            return None
+
+        run = Simulation(self.wide(1), handler).begin().to_the_end()
+        assert run.keys == ["F", "x", "c0", "b1", "y", "c", "J"]
+        assert seen == [["c"]]
+
+    def test_of_a_branch_that_chose_one_way_that_way_counts(self) -> None:
+        branches = [["b1", "b2"], ["c"]]
+        inside = ["x", "b1", "b2", "c"]
+        fork = {"fork": "F", "joins": [{"join": "J", "branches": branches}], "wait": 2, "nodes": inside}
+        nodes = [node("F"), node("x", "condition"), *map(node, ["b1", "b2", "c", "J"])]
+        edges = ["F x", "F c", ("x b1", "true"), ("x b2", "false"), "b1 J", "b2 J", "c J"]
+        graph = stored(nodes, edges, forks=[fork])
+        whole = with_crashes(graph, lambda task: NodeResult(0, "1", "false") if task.node_key == "x" else None)
+        assert whole.keys == ["F", "x", "c", "b2", "J"]
+
+    def test_a_fork_in_a_branch_of_another_may_end_at_the_same_node(self) -> None:
+        inner = {"fork": "I", "joins": [{"join": "J", "branches": [["a1"], ["a2"]]}], "wait": 1, "nodes": ["a1", "a2"]}
+        branches = [["a1", "a2"], ["B"]]
+        inside = ["I", "a1", "a2", "b0", "B"]
+        nodes = [node(each) for each in ("F", *inside, "J")]
+        edges = ["F I", "F b0", "I a1", "I a2", "b0 B", "a1 J", "a2 J", "B J"]
+        for wait, keys in ((1, ["F", "I", "b0", "a1", "J"]), (2, ["F", "I", "b0", "a1", "B", "J"])):
+            outer = {"fork": "F", "joins": [{"join": "J", "branches": branches}], "wait": wait, "nodes": inside}
+            graph = stored(nodes, edges, forks=[outer, inner])
+            assert Simulation(graph, lambda task: None).begin().to_the_end().keys == keys
 
 
 def test_one_branch_after_the_other() -> None:
