@@ -50,17 +50,8 @@ class Hosts:
 
     def _host(self, name: str, environ: Mapping[str, str], command: tuple[str, ...], told: bool = False) -> Host:
         given = [each for pair in environ.items() for each in ("-e", "=".join(pair))]
-        options = (
-            "--restart",
-            "unless-stopped",
-            "--no-healthcheck",
-            "--hostname",
-            name,
-            "--network-alias",
-            name,
-            "--shm-size",
-            "128m",
-        )
+        options = ["--restart", "unless-stopped", "--no-healthcheck", "--shm-size", "128m"]
+        options += ["--hostname", name, "--network-alias", name]
         found = self.place.run(*options, *given, command=command, told=told)
         networks: dict[str, Any] = inspect(found)["NetworkSettings"]["Networks"]
         return Host(found, name, networks[self.place.network]["IPAddress"])
