@@ -46,10 +46,9 @@ from actors.messages import ChildStart, NodeFailure, NodeResult, NodeSpec, NodeT
 from actors.pool_events import Collected, PoolEvent, RunnerFactory, RunnerHandle, RunnerInfo, RunnerLost, RunnerReady
 from actors.ray_deaths import is_crash, reason_of
 from actors.ray_metrics import Reporter, are_on
-from actors.ray_offer import asked
 from actors.registry import load_handlers
 from actors.runner import Runner
-from actors.shapes import Shape
+from actors.shapes import Shape, asked
 
 LONG_POLL = 10.0  # seconds
 THREADS = 4  # of an actor: one waits in collect(), one more may after a lost answer, and the others must get through

@@ -18,6 +18,7 @@ from actors.registry import load_handlers
 from cluster import failpoints, logs
 from cluster.attempts import Policy
 from cluster.driver import Driver, DriverOptions
+from cluster.errors import RayGone
 from cluster.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
 from cluster.observer import Observer
 from cluster.schedules import Bounds
@@ -32,6 +33,7 @@ from store.url import DatabaseURL
 
 # Claim, commit, lease, housekeeping, schedules, clerk, monitoring: one connection each, so that none waits for another.
 CONNECTIONS = 7
+LOOK = 5.0  # seconds between two looks whether there is still a Ray
 
 log = logs.get("worker")
 
@@ -48,11 +50,15 @@ class WorkerInfo(NamedTuple):
 
 
 class _Executor(NamedTuple):
-    """How runners are made, given the incarnation. runners: of the default shape at most. on_stuck: as Pool's."""
+    """How runners are made, given the incarnation. runners: of the default shape at most. on_stuck: as Pool's.
+
+    gone: why there will be no runners any more, None = all is well. It may take long to answer.
+    """
 
     factory: Callable[[str], RunnerFactory]
     runners: int
     on_stuck: Callable[[Shape, int, float], None] | None
+    gone: Callable[[], str | None]
 
 
 def run_worker(
@@ -91,19 +97,20 @@ def run_worker(
         if not is_up():
             return
         verify(engine)
-        factory, runners, on_stuck = stack.enter_context(_executor(settings))
+        executor = stack.enter_context(_executor(settings))
         while is_up():
             info = WorkerInfo(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
-                settings.concurrency, runners,
+                settings.concurrency, executor.runners,
             )  # fmt: skip
-            driver = _driver(settings, DriverStore(engine), factory(info.incarnation), info, observer, on_stuck)
+            make = executor.factory(info.incarnation)
+            driver = _driver(settings, DriverStore(engine), make, info, observer, executor.on_stuck)
 
             def started(info: WorkerInfo = info) -> None:
                 systemd.ready(f"runs with {info.runners} runners on {info.executor}")
                 on_ready(info)
 
-            with _drained_by(stop, driver, systemd):
+            with _drained_by(stop, driver, systemd), _ended_without(executor.gone, driver) as gone:
                 try:
                     driver.run(started, systemd.alive)
                 except (LeaseLost, Unavailable) as error:
@@ -111,6 +118,8 @@ def run_worker(
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)
                 else:
+                    if gone:
+                        raise RayGone(gone[0])
                     return
 
 
@@ -196,12 +205,34 @@ def _drained_by(stop: threading.Event, driver: Driver, systemd: Notifier) -> Ite
 
 
 @contextmanager
+def _ended_without(gone: Callable[[], str | None], driver: Driver) -> Iterator[list[str]]:
+    """The driver gives everything back when its runners are gone for good. Yields a list: of the reason, then."""
+    over, reasons = threading.Event(), list[str]()
+
+    def watch() -> None:
+        while not over.wait(LOOK):
+            if (reason := gone()) is not None:
+                log.error("there will be no runners any more", reason=reason)
+                reasons.append(reason)
+                driver.drain(at_once=True)
+                return
+
+    thread = threading.Thread(target=watch, name="executor watch", daemon=True)
+    thread.start()
+    try:
+        yield reasons
+    finally:
+        over.set()
+        thread.join(LOOK)
+
+
+@contextmanager
 def _executor(settings: Settings) -> Iterator[_Executor]:
     storage = settings.storage_root
     env = handler_env.collect(settings.secrets, None if storage is None else str(storage))
     if settings.executor == "local":
         make = local_runners(settings.runner_concurrency, settings.max_output_bytes, env)
-        yield _Executor(lambda _: make, most_runners(settings, 1), None)
+        yield _Executor(lambda _: make, most_runners(settings, 1), None, lambda: None)
         return
     # Here, since importing Ray takes a second and 60 MB, and must come after the bootstrap has set its environment.
     from cluster import ray_bootstrap
@@ -221,4 +252,5 @@ def _executor(settings: Settings) -> Iterator[_Executor]:
             ),
             most_runners(settings, int(cluster.cpus / (settings.runner_cpus or 1.0))),
             say_what_is_missing,
+            ray_bootstrap.gone,
         )

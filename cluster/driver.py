@@ -84,7 +84,9 @@ class DriverOptions(NamedTuple):
 
 
 class Drain(NamedTuple):
-    """Take no more; finish what runs."""
+    """Take no more; finish what runs, unless at_once."""
+
+    at_once: bool = False
 
 
 class Driver:
@@ -133,9 +135,9 @@ class Driver:
             LeaseGone: self._on_lease_gone,
         }
 
-    def drain(self) -> None:
+    def drain(self, at_once: bool = False) -> None:
         """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
-        self._inbox.put(Drain())
+        self._inbox.put(Drain(at_once))
 
     def run(self, on_started: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> None:
         """Drive until drained. on_started: called once the lease is there and the threads run. on_turn: after each.
@@ -312,6 +314,8 @@ class Driver:
             once = [each for each, (run, node, _) in self._tasks.items() if run.scopes.node(node).at_most_once]
             self._pool.drain(set(once))
             log.info("draining", executions=len(self._runs), nodes=len(self._tasks))
+        if event.at_once:
+            self._drain_until = now
 
     def _on_lease_gone(self, event: LeaseGone, now: float) -> None:
         log.error("the lease is lost", incarnation=self.incarnation, reason=event.reason, executions=len(self._runs))

@@ -5,7 +5,8 @@ ClusterError
 ├── ScheduleInvalid     a schedule that means no time
 ├── SettingsInvalid     the settings do not fit together, or one is unknown
 ├── RayUnavailable      no Ray to run on
-│   └── RayMismatch     another Ray or Python than the cluster's
+│   ├── RayMismatch     another Ray or Python than the cluster's
+│   └── RayGone         the Ray that a driver ran on is gone
 ├── PortTaken           the HTTP port cannot be opened
 └── PackageShadowed     another package of the same name stands in front of one of Dray's
 
@@ -129,6 +130,19 @@ class RayMismatch(RayUnavailable):
         return (
             f"the Ray cluster at {address} has Ray {ray} and Python {python}, this process Ray {our_ray} and "
             f"Python {our_python}: {' and '.join(todo)}, or start the cluster with what is here"
+        )
+
+
+class RayGone(RayUnavailable):
+    """The Ray node that the driver was on is no longer one of a cluster, and comes back with a new start only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(None, reason)
+        self.args = (reason,)
+
+    def __str__(self) -> str:
+        return (
+            f"Ray is gone: {self.reason}; what this driver held is given back: start its Ray node and the driver again"
         )
 
 

@@ -122,6 +122,24 @@ def stop() -> None:
         ray.shutdown(wait_for_processes=True)
 
 
+def gone() -> str | None:
+    """Why no runner will ever answer this process again; None = nothing is known that speaks against it.
+
+    A node that was cut off for too long, or whose head began anew, is none of the cluster's any more, and its raylet
+    ends. Ray ends workers with it, but not drivers: actors that those start are waited for for ever.
+    """
+    import ray
+
+    mine = ray.get_runtime_context().get_node_id()
+    try:
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    except Exception:  # noqa: BLE001  # the head does not answer; after a minute of that Ray ends this process itself
+        return None
+    if not nodes or any(each["NodeID"] == mine and each["Alive"] for each in nodes):
+        return None
+    return f"the cluster does not count its node {mine} any more"
+
+
 def _init(settings: Settings, address: str | None) -> RayCluster:
     import ray
     from ray._private import worker

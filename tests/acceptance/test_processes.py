@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from store.embedded import EmbeddedPostgres
-from tests.acceptance.commands import EXAMPLES, Running, Shell, alive
+from tests.acceptance.commands import EXAMPLES, SECONDS, Running, Shell, alive
 
 WORDS = {"version", "database", "executor", "concurrency", "runners", "incarnation"}
 
@@ -125,6 +126,28 @@ def test_everything_on_ray_with_a_node_type_of_the_users(tmp_path: Path) -> None
         assert any(each["runner"] for each in attempts)
         running.stop()
     assert alive(started) == []
+
+
+@pytest.mark.ray
+@pytest.mark.chaos
+def test_a_worker_whose_ray_node_is_gone_gives_everything_back_and_ends(tmp_path: Path, postgres: str) -> None:
+    """Else it would wait for runners for ever, and hold its executions with a lease that lives."""
+    shell = Shell(tmp_path, DRAY_DATABASE_URL=postgres, DRAY_DRAIN_TIMEOUT="3600")
+    assert shell("migrate").code == 0
+    node = {"id": "long", "type": "code", "config": {"language": "bash", "code": "sleep 30"}, "timeout": 3600}
+    assert shell("workflow", "apply", "-", "--name", "long", given=json.dumps({"nodes": [node]})).code == 0
+    soon = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "2"}
+    with shell.running("worker", **soon) as running:
+        running.wait_for("runner ready")
+        execution = shell("submit", "long").out.strip()
+        started = running.descendants()
+        names = {Path(f"/proc/{pid}/comm").read_text().strip(): pid for pid in started}
+        os.kill(names["raylet"], signal.SIGKILL)
+        running.wait_for("dray: Ray is gone")
+        assert running.process.wait(SECONDS) == 6
+    assert names["gcs_server"] not in alive(started)
+    assert shell("executions", "show", execution, "--json").json["status"] == "queued"
+    assert shell("status", "--json").json["drivers"] == []
 
 
 @pytest.mark.ray

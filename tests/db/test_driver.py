@@ -164,6 +164,19 @@ def test_a_drain_runs_what_may_run_at_most_once_and_has_started(
     assert len(read_effects(tmp_path / "effects.jsonl")) == 12
 
 
+def test_a_drain_at_once_waits_for_no_node(store: DriverStore, client: Client, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    client.apply_workflow("w", canonical({"nodes": [hold("a", go)], "edges": []}, HANDLERS))
+    execution = client.submit("w")
+    with driving(store, drain_timeout=3600.0) as (driver, ended):
+        until((tmp_path / "go.began").exists)
+        driver.drain()
+        driver.drain(at_once=True)
+        assert ended() is None
+    assert client.get(execution).status == "queued"
+    go.touch()
+
+
 def test_a_driver_keeps_the_limits_and_goes_on_from_one_to_the_next(
     store: DriverStore, client: Client, tmp_path: Path
 ) -> None:

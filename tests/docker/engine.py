@@ -59,6 +59,27 @@ def image(variable: str, stand_in: str) -> str:
 
 
 @cache
+def buildkit() -> str | None:
+    """A client that builds by BuildKit, as is the default since Docker 23. It needs the plug-in buildx, or is older."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    clients = [found for each in folders if (found := shutil.which("docker", path=each))]
+    return next((each for each in clients if _builds(each)), None)
+
+
+def _builds(client: str) -> bool:
+    command, environ = [client, "build", "-q", "-"], {**os.environ, "DOCKER_BUILDKIT": "1"}
+    steps = b"FROM scratch\nLABEL dray.test=buildkit\n"
+    return subprocess.run(command, input=steps, env=environ, capture_output=True, timeout=60).returncode == 0
+
+
+def build(*arguments: str) -> None:
+    """By BuildKit where that is possible, else by what was before it. The network is the host's, for pip and apt."""
+    client = buildkit()
+    environ = {"DOCKER_BUILDKIT": "1" if client else "0"}
+    call(client or "docker", "build", "-q", "--network", "host", *arguments, environ=environ, seconds=1200)
+
+
+@cache
 def dray_image() -> str:
     """DRAY_IMAGE, else built from docker/Dockerfile."""
     need_engine()
@@ -69,18 +90,15 @@ def dray_image() -> str:
         pytest.skip("no image of Dray: set DRAY_IMAGE")
     base = image("BASE_IMAGE", STAND_IN_PYTHON)
     name = "dray:test"
-    call(
-        "docker", "build", "-q", "--network", "host", "-f", "docker/Dockerfile", "--build-arg", f"BASE_IMAGE={base}",
-        "-t", name, ".", environ={"DOCKER_BUILDKIT": "0"}, seconds=1200,
-    )  # fmt: skip
+    build("-f", "docker/Dockerfile", "--build-arg", f"BASE_IMAGE={base}", "-t", name, ".")
     return name
 
 
-def until(what: Callable[[], Any], seconds: float = 240.0) -> Any:
+def until(what: Callable[[], Any], seconds: float = 240.0, every: float = 1.0) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, "it never came to that"
-        time.sleep(1.0)
+        time.sleep(every)
     return found
 
 

@@ -14,6 +14,7 @@ from cluster.errors import (
     PackageShadowed,
     PortTaken,
     Problem,
+    RayGone,
     RayMismatch,
     RayUnavailable,
     ScheduleInvalid,
@@ -30,6 +31,7 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
     PortTaken: PortTaken("127.0.0.1", 9464, "address in use"),
     RayMismatch: RayMismatch("head:6379", "2.60.0", "3.12.1", "2.59.0", "3.11.1"),
+    RayGone: RayGone("the cluster does not count its node 0a46 any more"),
     PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),
 }
 
