@@ -99,7 +99,7 @@ def test_both_may_say_the_same_and_complete_each_other() -> None:
         (graph({"cron": "* * * * *", "input": [1]}), "trigger_config: input: "),
         (graph({"cron": 5}), "trigger_config: cron: "),
         (graph("daily"), "trigger_config: must be an object"),
-        (graph({"type": "interval", "every": "soon"}), "write seconds"),
+        (graph({"type": "interval", "every": "soon"}), "a number alone is seconds"),
         (graph({"type": "schedule", "cron": "0 4 * * *"}, CRON), "and node 't0' '0 3 * * *' in UTC"),
         (graph({"type": "manual"}, CRON), "says 'manual', but node 't0' says schedule"),
         (graph(None, CRON, {**CRON, "cron_expression": "0 4 * * *"}), "a workflow has one schedule"),
