@@ -48,6 +48,13 @@ def _id(value: Any) -> Any:
     return value
 
 
+def _node_id(value: Any) -> Any:
+    found = _id(value)
+    if used := [each for each in "/[]" if each in found]:
+        raise ValueError(f"{quoted(found)} has {used[0]} in it, which parts a key within a loop: take it out")
+    return found
+
+
 def label_text(value: Any) -> Any:
     """Labels are compared as text; true and 1 are written as JSON writes them."""
     if isinstance(value, bool):
@@ -74,6 +81,7 @@ def _number(value: Any) -> Any:
 
 
 Id: TypeAlias = Annotated[str, BeforeValidator(_id)]
+NodeId: TypeAlias = Annotated[str, BeforeValidator(_node_id)]
 Label: TypeAlias = Annotated[str, BeforeValidator(label_text)]
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_number), Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Retries: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]
@@ -99,7 +107,7 @@ class NodeSource(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    id: Id = Field(validation_alias=AliasChoices("node_id", "id"))
+    id: NodeId = Field(validation_alias=AliasChoices("node_id", "id"))
     type: Id = Field(validation_alias=AliasChoices("node_type", "type"))
     config: dict[str, Any]
     next: Annotated[list[Id], BeforeValidator(_next)] = []

@@ -54,6 +54,10 @@ LONG = "x" * 256
             "nodes[0]: id: is empty: give every node an id and a type of its own",
         ),
         ({"nodes": [{**A, "id": LONG}]}, "nodes[0]: id: is 256 characters long, more than 255: shorten it"),
+        (
+            {"nodes": [{**A, "id": "L[0]/b"}]},
+            "node 'L[0]/b': id: 'L[0]/b' has / in it, which parts a key within a loop: take it out",
+        ),
         ({"nodes": [A, A]}, "node 'a': the id is used twice: give every node an id of its own"),
         ({"nodes": [{**A, "config": "x"}]}, "node 'a': config: Input should be a valid dictionary"),
         ({"nodes": [{**A, "max_retries": -1}]}, "node 'a': max_retries: Input should be greater than or equal to 0"),
