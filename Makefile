@@ -7,7 +7,7 @@ READY := .venv/ready
 PEERS := .venv-peers/ready
 SHELL := /bin/bash
 
-.PHONY: help venv demo test test-docker test-unit lint format bench bench-peers bench-claim bench-soak clean
+.PHONY: help venv demo test test-docker test-unit lint format bench bench-peers bench-claim bench-soak bench-containers clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -61,6 +61,9 @@ bench-claim: $(READY) ## does a claim cost more when 1,000,000 executions are qu
 
 bench-soak: $(READY) ## does the driver's memory grow over 1,000,000 nodes?
 	$(BIN)/python -m benchmarks soak
+
+bench-containers: $(READY) ## what one to three containers of 512 MiB and half a CPU do, where a Docker engine answers
+	$(BIN)/python -m benchmarks.containers
 
 clean: ## caches and .venv
 	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build dist

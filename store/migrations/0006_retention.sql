@@ -32,6 +32,7 @@ DECLARE
 BEGIN
     last := CASE WHEN cardinality(ids) = most THEN ids[most] ELSE (
         SELECT e.id FROM dray.execution e WHERE e.id > start AND e.id < dray.id_at(until) ORDER BY e.id OFFSET 4 * most - 1 LIMIT 1) END;
+    -- IS TRUE: a plan kept from small tables would read all that ended before, by the index of finished_at.
     ids := ARRAY(SELECT e.id FROM dray.execution e WHERE e.id = ANY (ids) AND (e.finished_at < until) IS TRUE ORDER BY e.id FOR UPDATE SKIP LOCKED);
     DELETE FROM dray.execution_input i WHERE i.execution_id = ANY (ids);
     DELETE FROM dray.checkpoint c WHERE c.ctid = ANY (ARRAY(

@@ -114,9 +114,10 @@ def test_ray_fits_into_half_a_gigabyte_and_half_a_cpu(place: Place, container: s
     assert stopped(container) == 0
 
 
-@pytest.mark.parametrize("container", ["-m 2g --memory-swap 2g"], indirect=True)
+@pytest.mark.parametrize("container", ["-m 2g --memory-swap 2g --health-interval 5s"], indirect=True)
 def test_two_gigabytes_have_the_dashboard(place: Place, container: str) -> None:
     assert "no Ray dashboard" not in logs(container)
+    until(lambda: inspect(container)["State"]["Health"]["Status"] == "healthy")
     script = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8265/').status)"
     until(lambda: subprocess.run(["docker", "exec", container, "python", "-c", script]).returncode == 0)
     run_all(place, "short", 10, 10)
