@@ -6,8 +6,9 @@ BIN := .venv/bin
 READY := .venv/ready
 PEERS := .venv-peers/ready
 SHELL := /bin/bash
+PYTEST = folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(BIN)/pytest -q --basetemp=$$folder/t
 
-.PHONY: help venv demo test test-docker test-unit lint format bench bench-peers bench-claim bench-soak bench-containers clean
+.PHONY: help venv demo test test-processes test-rest test-docker test-unit lint format bench bench-peers bench-claim bench-soak bench-containers clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,11 +32,19 @@ venv: $(READY) ## the virtual environment .venv, with Dray and its tools
 demo: $(READY) ## a few hundred executions, one runner killed half-way, everything proved at the end
 	$(BIN)/dray demo
 
-test: $(READY) ## the test suite, on its own Postgres and Ray; without that of containers
-	$(BIN)/pytest -q -m "not docker"
+# Two halves side by side, since the first mostly waits for processes; each with a folder of its own, on which no other
+# pytest sets the rights.
+test: $(READY) ## the test suite, on its own Postgres, Ray and, where a Docker engine answers, containers
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-processes test-rest
+
+test-processes: $(READY)
+	@$(PYTEST) tests/acceptance tests/chaos tests/ray tests/k8s
+
+test-rest: $(READY)
+	@$(PYTEST) tests/unit tests/arch tests/db tests/docker
 
 test-docker: $(READY) ## the image and the Compose file in real containers, where a Docker engine answers
-	$(BIN)/pytest -q -m docker
+	@$(PYTEST) -m docker tests/docker
 
 test-unit: $(READY) ## the tests that need neither Postgres nor Ray
 	$(BIN)/pytest -q tests/unit tests/arch

@@ -22,3 +22,9 @@ def test_file_and_functions_are_short(path: Path) -> None:
     ]
     long = {each.name: each.end_lineno - each.lineno + 1 for each in functions if each.end_lineno is not None}
     assert {name: lines for name, lines in long.items() if lines > LINES_OF_FUNCTION} == {}
+
+
+def test_make_runs_every_folder_of_tests() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    folders = {each.parent.relative_to(ROOT).parts[1] for each in (ROOT / "tests").rglob("test_*.py")}
+    assert {each for each in folders if f" tests/{each}" not in makefile} == set()
