@@ -35,7 +35,7 @@ demo: $(READY) ## a few hundred executions, one runner killed half-way, everythi
 # Two halves side by side, since the first mostly waits for processes; each with a folder of its own, on which no other
 # pytest sets the rights.
 test: $(READY) ## the test suite, on its own Postgres, Ray and, where a Docker engine answers, containers
-	@$(MAKE) --no-print-directory -j2 --output-sync=line test-processes test-rest
+	@$(MAKE) --no-print-directory -j2 test-processes test-rest
 
 test-processes: $(READY)
 	@$(PYTEST) tests/acceptance tests/chaos tests/ray tests/k8s
