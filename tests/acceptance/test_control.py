@@ -106,7 +106,7 @@ def test_many_are_counted_then_done(shell: Shell, later: str) -> None:
     assert shell("executions", "show", other, "--json").json["status"] == "queued"
     assert shell("bulk", "cancel", "--queue", "nobody", "--yes").out == "cancel: done to 1 of 1 execution\n"
     assert "none of cancel" in shell("bulk", "delete").line
-    assert "write a number" in shell("bulk", "cancel", "--older-than", "soon").line
+    assert "write numbers with s" in shell("bulk", "cancel", "--older-than", "soon").line
     assert "none of queued" in shell("bulk", "cancel", "--status", "done").line
 
 

@@ -79,7 +79,7 @@ def test_a_workflows_file_makes_and_takes_its_schedule(shell: Shell) -> None:
     [
         (["--cron", "99 * * * *"], "is no cron expression: bad minute"),
         (["--cron", "* * * * *", "--timezone", "Mars"], "'Mars' is no time zone"),
-        (["--every", "soon"], "write seconds"),
+        (["--every", "soon"], "a number alone is seconds"),
         (["--every", "5m", "--timezone", "Europe/Berlin"], "--timezone is of --cron and --at"),
         (["--at", "2020-01-01T00:00"], "has passed"),
         (["--at", "tomorrow"], "is no time"),
