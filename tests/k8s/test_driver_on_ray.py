@@ -239,7 +239,7 @@ def test_the_database_is_not_in_the_environment_of_rays_processes(ray: Cluster, 
     assert b"RAY_AUTH" in Path(f"/proc/{raylet}/environ").read_bytes()
     assert b"DRAY_DATABASE_URL" not in Path(f"/proc/{raylet}/environ").read_bytes()
     os.kill(pod.first, signal.SIGTERM)
-    assert pod.ended() == 0, pod.said
+    assert pod.ended() in (0, 128 + signal.SIGTERM), pod.said  # a driver that has not begun yet just ends
     wait_until(lambda: len(ray.alive()) == 2, lambda: str(ray.alive()))
 
 
