@@ -20,7 +20,6 @@ runners die is a suspect: Shape.alone gives it one of its own, so that the next 
 from __future__ import annotations
 
 import heapq
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -38,7 +37,7 @@ from actors.pool_events import (
     RunnerReady,
 )
 from actors.pool_line import Line, Member, calls, first_to_go
-from actors.pool_turns import Lines, say_stuck
+from actors.pool_turns import Lines, say_stuck, warn
 from actors.shapes import Shape, shape_of
 
 __all__ = [
@@ -53,8 +52,6 @@ SHAPES = 8
 ASK_IDLE = 0.02  # seconds that a runner without nodes is left alone
 SILENCE = 60.0  # seconds over its time until a runner that does not answer counts as dead
 _GAP = 5.0  # seconds between two ticks of a driver that stood still itself
-
-_log = logging.getLogger("dray.pool")
 
 
 class Pool:
@@ -386,7 +383,7 @@ class Pool:
         if not (member.retiring or (member.ending and not event.crash)):
             line.strike(member, now, self._last_number)
         if member.db_id is None and not member.leaving:  # nobody else will tell
-            _warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
+            warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
         self._fill(line, now)
         return News(lost=lost, ended=ended)
 
@@ -394,7 +391,3 @@ class Pool:
         del self._members[member.number]
         del self._lines[member.shape].members[member.number]
         return () if member.db_id is None else [(member.db_id, reason)]
-
-
-def _warn(event: str, **fields: object) -> None:
-    _log.warning("%s", event, extra={"fields": fields})

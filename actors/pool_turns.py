@@ -98,10 +98,13 @@ class Lines:
     def _tell(self, patient: list[Line], now: float) -> None:
         if self._told_at is None or now - self._told_at >= TELL_AGAIN:
             self._told_at = now
-            fields = {"shapes": len(patient), "at_once": self._most, "setting": "DRAY_RUNNER_SHAPES"}
-            _log.warning("%s", "shapes of runners wait for their turn", extra={"fields": fields})
+            what = "shapes of runners wait for their turn"
+            warn(what, shapes=len(patient), at_once=self._most, setting="DRAY_RUNNER_SHAPES")
 
 
 def say_stuck(shape: Shape, runners: int, seconds: float) -> None:
-    fields = {"shape": shape, "runners": runners, "seconds": seconds}
-    _log.warning("%s", "runners do not start; has the cluster what they ask for?", extra={"fields": fields})
+    warn("runners do not start; has the cluster what they ask for?", shape=shape, runners=runners, seconds=seconds)
+
+
+def warn(event: str, **fields: object) -> None:
+    _log.warning("%s", event, extra={"fields": fields})
