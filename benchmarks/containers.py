@@ -1,25 +1,22 @@
 """What containers as small as a hosting service's smallest plan do, one to three of them on one database.
 
-    DRAY_IMAGE=dray:latest POSTGRES_IMAGE=postgres:17 python -m benchmarks.containers
-
 Each is `dray single` in 512 MiB and half a CPU. `busy`: executions of ten nodes in a line that do nothing else than be
-recorded; `waiting`: executions that wait a second each for an answer over HTTP. Needs a Docker engine.
+recorded; `waiting`: executions that wait a second each for an answer over HTTP. Needs a Docker engine, and images as
+the tests of containers do (docs/development.md), in whose place it runs.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import time
-import uuid
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+import pytest
 from rich.console import Console
 from rich.table import Table
+
+from tests.docker.engine import call, until
+from tests.docker.places import Place, a_place, started
 
 SMALL = ("-m", "512m", "--memory-swap", "512m", "--cpus", "0.5", "--stop-timeout", "60")
 # One CPU is left to Postgres, which no plan has on the same machine, and to what answers over HTTP.
@@ -71,81 +68,20 @@ WORK = (
 )
 
 
-def call(*command: str, given: str | None = None) -> str:
-    done = subprocess.run(command, input=given, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command[:6])} ...: {done.stderr.strip()[-2000:]}")
-    return done.stdout.strip()
-
-
-def until(what: Callable[[], bool]) -> None:
-    end = time.monotonic() + 600
-    while not what():
-        if time.monotonic() > end:
-            raise SystemExit("a container did not come up, or its work did not end, within 600 s")
-        time.sleep(0.5)
-
-
-class Place:
-    """A network with a Postgres and what answers slowly; all that was started in it ends with the block."""
-
-    def __init__(self, image: str, postgres: str) -> None:
-        self._image, self._postgres = image, postgres
-        self._name = f"dray-bench-{uuid.uuid4().hex[:8]}"
-        self._url = "postgresql://dray:secret@db:5432/dray"
-        self._started: list[str] = []
-
-    def __enter__(self) -> Place:
-        call("docker", "network", "create", self._name)
-        given = ("-e", "POSTGRES_USER=dray", "-e", "POSTGRES_PASSWORD=secret", "-e", "POSTGRES_DB=dray")
-        self._database = self.start("--network-alias", "db", "--shm-size", "128m", *given, self._postgres)
-        self.start("--network-alias", "slow", "--no-healthcheck", self._image, "python", "-c", ANSWER)
-        until(lambda: self.sql("SELECT 1", check=False) == "1")
-        self.dray("migrate")
-        for work in WORK:
-            self.dray("workflow", "apply", "-", given=json.dumps(work.graph))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for each in self._started:
-            subprocess.run(["docker", "rm", "-f", "-v", each], capture_output=True)
-        subprocess.run(["docker", "network", "rm", self._name], capture_output=True)
-
-    def start(self, *arguments: str) -> str:
-        found = call("docker", "run", "-d", "--network", self._name, *arguments)
-        self._started.append(found)
-        return found
-
-    def single(self) -> str:
-        found = self.start("-e", f"DRAY_DATABASE_URL={self._url}", *SMALL, self._image)
-        until(lambda: "Workflow worker started" in call("sh", "-c", f"docker logs {found} 2>&1"))
-        return found
-
-    def dray(self, *arguments: str, given: str | None = None) -> None:
-        call(
-            "docker", "run", "-i", "--rm", "--network", self._name, "-e", f"DRAY_DATABASE_URL={self._url}",
-            self._image, "dray", *arguments, given=given,
-        )  # fmt: skip
-
-    def sql(self, statement: str, *, check: bool = True) -> str:
-        # Over TCP: while the image sets the database up, it answers on its socket only.
-        command = ["docker", "exec", "-e", "PGPASSWORD=secret", self._database, "psql", "-h", "127.0.0.1", "-U", "dray"]
-        done = subprocess.run([*command, "-d", "dray", "-Atc", statement], capture_output=True, text=True, check=check)
-        return done.stdout.strip()
-
-    def seconds(self, work: Work) -> float:
-        """From the first execution started to the last finished; all must have completed."""
-        began = self.sql("SELECT clock_timestamp()")
-        self.sql(f"SELECT count(dray.submit('{work.name}')) FROM generate_series(1, {work.executions})")
-        until(lambda: self.sql("SELECT count(*) FROM dray.execution WHERE finished_at IS NULL") == "0")
-        count, seconds = self.sql(
-            "SELECT count(*) FILTER (WHERE status = 'completed'),"
-            " extract(epoch FROM max(finished_at) - min(started_at))"
-            f" FROM dray.execution WHERE started_at >= '{began}'"
-        ).split("|")
-        if int(count) != work.executions:
-            raise SystemExit(f"{count} of {work.executions} executions completed")
-        return float(seconds)
+def seconds(place: Place, work: Work) -> float:
+    """From the first execution started to the last finished; all must have completed."""
+    (began,) = place.sql("SELECT clock_timestamp()")
+    place.submit(work.name, work.executions)
+    until(lambda: place.sql("SELECT count(*) FROM dray.execution WHERE finished_at IS NULL") == ["0"], 600, 0.5)
+    (found,) = place.sql(
+        "SELECT count(*) FILTER (WHERE status = 'completed'),"
+        " extract(epoch FROM max(finished_at) - min(started_at))"
+        f" FROM dray.execution WHERE started_at >= '{began}'"
+    )
+    count, passed = found.split("|")
+    if int(count) != work.executions:
+        raise SystemExit(f"{count} of {work.executions} executions completed")
+    return float(passed)
 
 
 def memory(container: str) -> float:
@@ -155,17 +91,22 @@ def memory(container: str) -> float:
 
 
 def main() -> int:
-    names = [os.environ.get("DRAY_IMAGE", "dray:latest"), os.environ.get("POSTGRES_IMAGE", "postgres:17")]
     table = Table("containers", *(f"{work.name}, executions/s" for work in WORK), "MiB of each")
-    with Place(*names) as place:
-        containers: list[str] = []
-        for count in COUNTS:
-            containers += [place.single() for _ in range(count - len(containers))]
+    try:
+        with a_place() as place:
+            place.run("--network-alias", "slow", "--no-healthcheck", command=("python", "-c", ANSWER), told=False)
             for work in WORK:
-                place.seconds(work)  # warms up
-            rates = [work.executions / place.seconds(work) for work in WORK]
-            used = max(memory(each) for each in containers)
-            table.add_row(str(count), *(f"{each:.0f}" for each in rates), f"{used:.0f}")
+                place.apply(work.graph)
+            containers: list[str] = []
+            for count in COUNTS:
+                containers += [started(place.run(*SMALL)) for _ in range(count - len(containers))]
+                for work in WORK:
+                    seconds(place, work)  # warms up
+                rates = [work.executions / seconds(place, work) for work in WORK]
+                used = max(memory(each) for each in containers)
+                table.add_row(str(count), *(f"{each:.0f}" for each in rates), f"{used:.0f}")
+    except pytest.skip.Exception as reason:
+        raise SystemExit(str(reason)) from None
     Console().print(table)
     return 0
 
