@@ -9,10 +9,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,13 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.acceptance.test_monitoring import free_port
+from tests.acceptance.test_monitoring import free_port, until
 from tests.acceptance.test_prometheus import dashboard, expressions
 from tests.servers import http_server
 
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120.0
 ENDED = {
     ("ray.echo", "completed"): 20.0,
     ("ray.raises", "failed"): 3.0,
@@ -69,14 +67,6 @@ def of_the_head() -> dict[str, str]:
     """What Compose tells Ray's head, as it is where nobody sets a variable."""
     found: dict[str, str] = compose()["head"]["environment"]
     return {name: re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", value) for name, value in found.items()}
-
-
-def until(found: Callable[[], Any]) -> Any:
-    limit = time.monotonic() + PATIENCE
-    while not (value := found()):
-        assert time.monotonic() < limit
-        time.sleep(0.2)
-    return value
 
 
 def got(url: str, **headers: str) -> str:
