@@ -57,8 +57,7 @@ def size(limits: Limits, chosen: Set[str]) -> Sized:
         if not dashboard and not {"ray_dashboard", "executor"} & chosen:
             told.append(
                 f"no Ray dashboard and no metrics of runners: they need {LEAST_FOR_DASHBOARD} MiB of memory, here are "
-                f"{limits.memory}; "
-                "DRAY_RAY_DASHBOARD=true starts both all the same"
+                f"{limits.memory}; DRAY_RAY_DASHBOARD=true starts both all the same"
             )
     values["ray_num_cpus"] = limits.cpus
     values["ray_object_store_mb"] = min(1024, max(80, limits.memory // 20))

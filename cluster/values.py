@@ -52,8 +52,8 @@ def _given(scope: Scope, reads: Iterable[Read]) -> tuple[tuple[str, str], ...]:
 
 
 def _as_arrived(scope: Scope, node: Node) -> Sequence[Read]:
-    """The inputs; of a join that did not wait for all of them the first to arrive first, and
-    nothing of a branch that has not."""
+    """The inputs; of a join that did not wait for all of them the first to arrive first, and nothing of a branch that
+    has not."""
     if not scope.region.forks:
         return node.needs_inputs
     order = {index: position for position, index in enumerate(scope.plan.arrivals(node.index))}
