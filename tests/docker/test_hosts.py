@@ -127,7 +127,9 @@ def test_what_a_host_that_was_cut_off_says_late_changes_nothing(cluster: Cluster
 
 
 def test_a_driver_that_was_cut_off_writes_nothing_late_and_goes_on(cluster: Cluster) -> None:
-    first, second = cluster.driver, cluster.hosts.driver("second", DRAY_RUNNERS="2")
+    first = cluster.driver
+    # It takes half of what is submitted at most: whoever asks first may take all, and the first one must hold some.
+    second = cluster.hosts.driver("second", DRAY_RUNNERS="2", DRAY_CONCURRENCY=str(2 * EXECUTIONS))
     started(second.container)
     cluster.submit(4 * EXECUTIONS)
     until(lambda: cluster.held_by(first), every=0.3)
