@@ -27,7 +27,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors import expressions, handler_env
+from dray.actors.expressions import config
+from dray.actors.outside import environment
 
 _LOGGER = logging.getLogger("dray.node")
 _MAKING = threading.Lock()
@@ -173,7 +174,7 @@ class NodeContext:
     @property
     def secrets(self) -> Mapping[str, str]:
         """The secrets that DRAY_SECRETS names. secrets["X"] of one that is not set is a ConfigError; never log them."""
-        return handler_env.secrets()
+        return environment.secrets()
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -194,8 +195,8 @@ class NodeContext:
 
         Raises ExpressionError, also for a missing key.
         """
-        return expressions.evaluate(expression, ChainMap(names, self.scope))  # type: ignore[arg-type]  # only read
+        return config.evaluate(expression, ChainMap(names, self.scope))  # type: ignore[arg-type]  # only read
 
     def evaluate_or_null(self, expression: str, **names: Any) -> Any:
         """The same, but a missing key is null, as in a template."""
-        return expressions.evaluate(expression, ChainMap(names, self.scope), strict=False)  # type: ignore[arg-type]
+        return config.evaluate(expression, ChainMap(names, self.scope), strict=False)  # type: ignore[arg-type]

@@ -21,9 +21,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
 
-BUILT_IN = "actors.handlers"
+BUILT_IN = "dray.actors.handlers"
 ENTRY_POINTS = "dray.handlers"
 # Names in circulation that no system ever served -> what their authors want here.
 INSTEAD = {

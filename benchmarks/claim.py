@@ -13,11 +13,11 @@ from benchmarks.child import HARNESS
 from benchmarks.dray_system import graph
 from benchmarks.figures import Figures
 from benchmarks.server import Server
-from store.client import Client
-from store.connection import connect
-from store.driver_store import DriverStore
-from store.migrate import migrate
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.driver_store import DriverStore
+from dray.store.migrate import migrate
+from dray.store.queries import QUERIES
 
 FEW, MANY = 1_000, 1_000_000
 LIMIT = 100

@@ -14,11 +14,11 @@ from benchmarks.measure import NODES
 from benchmarks.processes import cpu_by_role
 from benchmarks.server import Server
 from benchmarks.systems import Child, SystemFailed, python
-from cluster.workflows import canonical_graph
-from store.client import Client
-from store.connection import connect
-from store.migrate import migrate
-from store.url import DatabaseURL
+from dray.cluster.graph.files import canonical_graph
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.migrate import migrate
+from dray.store.url import DatabaseURL
 
 HANDLERS = "benchmarks.handlers"
 POLL = 0.05

@@ -15,9 +15,9 @@ import threading
 from typing import Any
 
 from benchmarks.child import answers_on_stdout, options
-from cluster import logs
-from cluster.app import WorkerInfo, run_worker
-from cluster.settings import load
+from dray.cluster import logs
+from dray.cluster.app import WorkerInfo, run_worker
+from dray.cluster.settings import load
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def _ray_calls() -> Any:
-    pool = sys.modules.get("actors.ray_pool")
+    pool = sys.modules.get("dray.actors.on_ray.pool")
     return None if pool is None else pool.RayRunner.calls
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.context import NodeContext
-from actors.registry import handler
+from dray.actors.context import NodeContext
+from dray.actors.registry import handler
 
 OUTCOME = {"value": "x" * 80, "ok": True}
 

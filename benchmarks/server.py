@@ -18,7 +18,7 @@ from benchmarks.child import HARNESS
 from benchmarks.figures import OUT
 from benchmarks.processes import cpu_by_role
 from benchmarks.statements import PREFIX, Counted, count
-from store.embedded import SUPERUSER, EmbeddedPostgres
+from dray.store.embedded import SUPERUSER, EmbeddedPostgres
 
 SHOWN = (
     "server_version", "fsync", "synchronous_commit", "full_page_writes", "wal_sync_method", "shared_buffers",

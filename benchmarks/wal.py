@@ -12,12 +12,12 @@ import tempfile
 import uuid
 from itertools import pairwise
 
-from store.client import Client
-from store.connection import connect, connection
-from store.driver_store import DriverStore
-from store.embedded import EmbeddedPostgres
-from store.migrate import migrate
-from store.records import Outcome, Settlement
+from dray.store.client.client import Client
+from dray.store.connection import connect, connection
+from dray.store.driver_store import DriverStore
+from dray.store.embedded import EmbeddedPostgres
+from dray.store.migrate import migrate
+from dray.store.records import Outcome, Settlement
 
 EXECUTIONS = 500
 NODES = 10

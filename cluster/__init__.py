@@ -1,36 +1,23 @@
 """Joins store and actors: what runs next, and who says so.
 
-errors.py        what may go wrong between the two; the tree is drawn on top
+app.py           the composition root: run_worker()
+cli/             the command line
+demo/            a few hundred executions and a killed runner, proved
+dev.py           everything on one machine; single.py: in one container
+ray_bootstrap.py starts or joins Ray
+health/          how a driver is, told to whoever asks
+driver/          the thread that decides and those around it
+execution/       one execution: which nodes run now; pure
+graph/           from what an author wrote to what executions run; pure
+schedules.py     which slots a schedule has, and what becomes of those that are due; pure
 settings.py      every setting, from the environment, checked before anything starts
 logs.py          one line per transition: for people on a terminal, JSON elsewhere, never a password
-failpoints.py    named places where a test makes this process die, fail or stop
-graph.py         a workflow's graph: canonical() for storing, load() for running
-graph_check.py   what is wrong with a graph, and what is derived from it (graph_*.py: regions, tries, forks, needs)
-graph_types.py   the graph in memory: regions, each without a cycle; graph_load.py makes it from the stored form
-workflows.py     workflow files: read, checked, made canonical; workflow_diff.py: what two versions differ in
-plan.py          which nodes of one scope may run now, a fold of outcomes; pure
-scopes.py        the scopes of one execution, turn by turn, and the ends of loops (scope.py: their state); pure
-values.py        what a node is given; pure
-newsroom.py      which nodes wait for signals and children, and what came; pure
-attempts.py      how often a node is tried; pure
-commands.py      the events and commands of one execution
-execution.py     one claimed execution: handle(event) -> commands; pure
-driver.py        the thread that decides, its inbox, and the order of a turn
-claimer.py       takes executions while there is room
-large.py         which large outcomes it needs to go on with one
-committer.py     the group commit
-lease_keeper.py  keeps the lease of this incarnation
-housekeeper.py   timers, controls, reaping, deleting what ended long ago
-timers.py        when which execution wants to be called again
-news.py          what came for executions, sorted by execution
-scheduler.py     starts what schedules ask for; schedules.py: which slots there are and what becomes of them, pure
 spans.py         spans of time as people write them; pure
-clerk.py         enters runners into the database
-patience.py      waits out a database that does not answer
-ray_bootstrap.py starts or joins Ray
-app.py           the composition root: run_worker()
-cli.py           the command line (cli_*.py: its parts); dev.py, demo/: everything on one machine
-packages.py      are `cluster`, `actors` and `store` ours?
+failpoints.py    named places where a test makes this process die, fail or stop
+errors.py        what may go wrong between store and actors; the tree is drawn on top
 
-Importing this package imports nothing.
+A folder imports only what stands below it here. Importing this package imports nothing.
 """
+
+if __name__ != "dray.cluster":  # by its own name it would be a second copy of every class in it
+    raise ImportError(f"import dray.cluster, not {__name__}")

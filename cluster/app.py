@@ -11,25 +11,25 @@ from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from actors import handler_env
-from actors.local_pool import local_runners
-from actors.pool import Pool, RunnerFactory, Shape
-from actors.registry import load_handlers
-from cluster import failpoints, logs
-from cluster.attempts import Policy
-from cluster.driver import Driver, DriverOptions
-from cluster.errors import RayGone
-from cluster.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
-from cluster.observer import Observer
-from cluster.schedules import Bounds
-from cluster.sd_notify import Notifier
-from cluster.settings import Settings
-from store.connection import connect, wait_until_up
-from store.driver_store import DriverStore
-from store.errors import LeaseLost, Unavailable
-from store.listener import Listener
-from store.migrate import verify
-from store.url import DatabaseURL
+from dray.actors.outside import environment
+from dray.actors.pool.local import local_runners
+from dray.actors.pool.pool import Pool, RunnerFactory, Shape
+from dray.actors.registry import load_handlers
+from dray.cluster import failpoints, logs
+from dray.cluster.driver.driver import Driver, DriverOptions
+from dray.cluster.driver.observer import Observer
+from dray.cluster.errors import RayGone
+from dray.cluster.execution.attempts import Policy
+from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
+from dray.cluster.health.sd_notify import Notifier
+from dray.cluster.schedules import Bounds
+from dray.cluster.settings import Settings
+from dray.store.connection import connect, wait_until_up
+from dray.store.driver_store import DriverStore
+from dray.store.errors import LeaseLost, Unavailable
+from dray.store.listener import Listener
+from dray.store.migrate import verify
+from dray.store.url import DatabaseURL
 
 # Claim, commit, lease, housekeeping, schedules, clerk, monitoring: one connection each, so that none waits for another.
 CONNECTIONS = 7
@@ -229,17 +229,17 @@ def _ended_without(gone: Callable[[], str | None], driver: Driver) -> Iterator[l
 @contextmanager
 def _executor(settings: Settings) -> Iterator[_Executor]:
     storage = settings.storage_root
-    env = handler_env.collect(settings.secrets, None if storage is None else str(storage))
+    env = environment.collect(settings.secrets, None if storage is None else str(storage))
     if settings.executor == "local":
         make = local_runners(settings.runner_concurrency, settings.max_output_bytes, env)
         yield _Executor(lambda _: make, most_runners(settings, 1), None, lambda: None)
         return
     # Here, since importing Ray takes a second and 60 MB, and must come after the bootstrap has set its environment.
-    from cluster import ray_bootstrap
+    from dray.cluster import ray_bootstrap
 
     with ray_bootstrap.running(settings) as cluster:
-        from actors.ray_offer import say_what_is_missing
-        from actors.ray_pool import ray_runners
+        from dray.actors.on_ray.offer import say_what_is_missing
+        from dray.actors.on_ray.pool import ray_runners
 
         yield _Executor(
             lambda incarnation: ray_runners(

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from cluster.settings import Settings
-from store.embedded import SOCKET_NAME, EmbeddedPostgres
-from store.errors import StoreError
-from store.url import DatabaseURL
+from dray.cluster.settings import Settings
+from dray.store.embedded import SOCKET_NAME, EmbeddedPostgres
+from dray.store.errors import StoreError
+from dray.store.url import DatabaseURL
 
 FILE = "dev.json"
 # SIGHUP: the terminal was closed.
@@ -30,8 +30,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @contextmanager
 def database(folder: Path) -> Iterator[str]:
     """A Postgres on the folder with our tables in it, known to other commands. Raises EmbeddedError, StoreError."""
-    from store.connection import connect, wait_until_up
-    from store.migrate import migrate
+    from dray.store.connection import connect, wait_until_up
+    from dray.store.migrate import migrate
 
     with EmbeddedPostgres(folder) as url:
         engine = connect(url, pool_size=1)

@@ -7,8 +7,7 @@ ClusterError
 ├── RayUnavailable      no Ray to run on
 │   ├── RayMismatch     another Ray or Python than the cluster's
 │   └── RayGone         the Ray that a driver ran on is gone
-├── PortTaken           the HTTP port cannot be opened
-└── PackageShadowed     another package of the same name stands in front of one of Dray's
+└── PortTaken           the HTTP port cannot be opened
 
 Every error keeps its arguments in `args`, so it survives pickling, and its text says what to do next.
 """
@@ -143,23 +142,4 @@ class RayGone(RayUnavailable):
     def __str__(self) -> str:
         return (
             f"Ray is gone: {self.reason}; what this driver held is given back: start its Ray node and the driver again"
-        )
-
-
-class PackageShadowed(ClusterError):
-    """`import <package>` finds somebody else's package.
-
-    found: the file that Python took. expected: the folder of ours.
-    """
-
-    def __init__(self, package: str, found: str, expected: str) -> None:
-        self.package = package
-        self.found = found
-        self.expected = expected
-        super().__init__(package, found, expected)
-
-    def __str__(self) -> str:
-        return (
-            f"package '{self.package}' comes from {self.found}, not from {self.expected}; "
-            f"uninstall the other '{self.package}' or put {self.expected} first on PYTHONPATH"
         )

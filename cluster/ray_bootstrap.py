@@ -1,4 +1,4 @@
-"""Starts a Ray of our own on this host, or joins one. With actors/ray_pool.py, the only file that imports Ray.
+"""Starts a Ray of our own on this host, or joins one. With actors/on_ray/pool.py, the only file that imports Ray.
 
     local        a Ray of this process: gone when the process is, with a token that nobody else knows
     auto         the Ray that this host is a node of (RAY_ADDRESS, else the last one started here)
@@ -7,7 +7,7 @@
 Ray reads most of its settings from the environment when it is imported, so this module sets them first and imports Ray
 inside start(). Whatever is set already is left alone, with one exception: the processes of a Ray of our own are started
 without this process's credentials, which would else stand in /proc/<runner>/environ for every handler to read: those of
-the database, and what runners are told in another way (actors/handler_env.py).
+the database, and what runners are told in another way (actors/outside/environment.py).
 
 Authentication: RAY_AUTH_MODE is always set, since what Ray does without it differs from command to command. Joining a
 cluster uses its token if this host has one (RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token), else none. A Ray
@@ -34,10 +34,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actors.handler_env import BUILT_IN
-from cluster import logs
-from cluster.errors import RayMismatch, RayUnavailable
-from cluster.settings import PREFIX, Settings
+from dray.actors.outside.environment import BUILT_IN
+from dray.cluster import logs
+from dray.cluster.errors import RayMismatch, RayUnavailable
+from dray.cluster.settings import PREFIX, Settings
 
 NAMESPACE = "dray"
 CONNECT_SECONDS = 5.0

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
-from actors.cron import five_fields
-from cluster.errors import ScheduleInvalid
-from cluster.spans import span_of
-from store.records import DueSchedule
+from dray.actors.cron import five_fields
+from dray.cluster.errors import ScheduleInvalid
+from dray.cluster.spans import span_of
+from dray.store.records import DueSchedule
 
-UTC = timezone.utc
+UTC = UTC
 SHORTEST = 1  # seconds between two slots of an interval
 LONGEST = 10 * 365 * 86_400
 HELD = 1.0  # seconds until a schedule that waits for the end of its execution is looked at again

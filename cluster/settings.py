@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field, InstanceOf, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from cluster import failpoints
-from cluster.errors import SettingsInvalid
-from store.errors import DatabaseURLInvalid
-from store.url import DatabaseURL
+from dray.cluster import failpoints
+from dray.cluster.errors import SettingsInvalid
+from dray.store.errors import DatabaseURLInvalid
+from dray.store.url import DatabaseURL
 
 PREFIX = "DRAY_"
 PLATFORM_NAMES = {

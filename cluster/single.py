@@ -89,8 +89,8 @@ def _memory(root: Path) -> int | None:
 
 def here(given: Mapping[str, Any]) -> Sized:
     """For this process. given: what the command line says, by name; None = it does not say."""
-    from cluster.ray_bootstrap import cpus_here
-    from cluster.settings import PLATFORM_NAMES, PREFIX, Settings
+    from dray.cluster.ray_bootstrap import cpus_here
+    from dray.cluster.settings import PLATFORM_NAMES, PREFIX, Settings
 
     chosen = {
         name

@@ -27,8 +27,8 @@ from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from store.errors import DataRefused, StoreError, Unavailable, from_sqlstate
-from store.url import DatabaseURL
+from dray.store.errors import DataRefused, StoreError, Unavailable, from_sqlstate
+from dray.store.url import DatabaseURL
 
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 10.0

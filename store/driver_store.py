@@ -16,11 +16,11 @@ import psycopg2
 from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
 
-from store.arrays import numbers, texts
-from store.connection import connection
-from store.errors import DataRefused, LeaseLost, Unavailable
-from store.queries import QUERIES
-from store.records import (
+from dray.store.arrays import numbers, texts
+from dray.store.connection import connection
+from dray.store.errors import DataRefused, LeaseLost, Unavailable
+from dray.store.queries import QUERIES
+from dray.store.records import (
     Child,
     ChildEnd,
     Claimed,
@@ -33,7 +33,7 @@ from store.records import (
     Taken,
     queue_stats,
 )
-from store.schedule_store import ScheduleStore
+from dray.store.schedule_store import ScheduleStore
 
 # The array parameters of commit_if_fenced, in the order of the fields, and how each is written.
 _Columns: TypeAlias = tuple[tuple[str, Callable[[Any], str]], ...]

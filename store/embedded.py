@@ -42,7 +42,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from store.errors import EmbeddedBusy, EmbeddedError, EmbeddedFailed, EmbeddedMissing
+from dray.store.errors import EmbeddedBusy, EmbeddedError, EmbeddedFailed, EmbeddedMissing
 
 SUPERUSER = "postgres"
 START_SECONDS = 60.0

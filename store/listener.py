@@ -14,9 +14,9 @@ from typing import Any
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 
-from store.connection import connect, waits
-from store.errors import StoreError
-from store.url import DatabaseURL
+from dray.store.connection import connect, waits
+from dray.store.errors import StoreError
+from dray.store.url import DatabaseURL
 
 CHANNEL = "dray"
 

@@ -13,8 +13,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
-from store.connection import connection, transaction
-from store.errors import SchemaMissing, SchemaNewer
+from dray.store.connection import connection, transaction
+from dray.store.errors import SchemaMissing, SchemaNewer
 
 _LOCK = 0x64726179  # "dray"
 

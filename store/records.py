@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 
-class ExecutionStatus(str, Enum):
+class ExecutionStatus(StrEnum):
     """Where an execution stands."""
 
     QUEUED = "queued"  # waits for a driver

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from store.records import DueSchedule
+from dray.store.records import DueSchedule
 
 
 class ScheduleStore:

@@ -33,7 +33,7 @@ import psycopg2
 from psycopg2.extensions import parse_dsn
 from sqlalchemy.engine import URL
 
-from store.errors import DatabaseURLInvalid
+from dray.store.errors import DatabaseURLInvalid
 
 DRIVER = "postgresql+psycopg2"
 DEFAULT_PORT = 5432

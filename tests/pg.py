@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.connection import connect, connection
-from store.driver_store import DriverStore
-from store.embedded import EmbeddedPostgres
-from store.migrate import migrate
-from store.url import DatabaseURL
+from dray.store.client.client import Client
+from dray.store.connection import connect, connection
+from dray.store.driver_store import DriverStore
+from dray.store.embedded import EmbeddedPostgres
+from dray.store.migrate import migrate
+from dray.store.url import DatabaseURL
 
 # Nothing here must survive a crash of the server, so it need not wait for the disk.
 UNSAFE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}

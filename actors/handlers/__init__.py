@@ -1,6 +1,6 @@
 """The built-in node types. Importing this package registers them all; a new file is added to the list below."""
 
-from actors.handlers import (
+from dray.actors.handlers import (
     ai_prompt,
     break_continue,
     code,

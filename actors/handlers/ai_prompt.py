@@ -18,12 +18,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
 
-from actors.config_shape import Raw
-from actors.context import NodeContext
-from actors.errors import ConfigError, NodeError
-from actors.handler_env import setting
-from actors.http_exchange import Answer, as_body, checked_url, exchange, fail, name_of
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError, NodeError
+from dray.actors.expressions.config_shape import Raw
+from dray.actors.outside.environment import setting
+from dray.actors.outside.http_exchange import Answer, as_body, checked_url, exchange, fail, name_of
+from dray.actors.registry import NodeConfig, handler
 
 OPENAI = "https://api.openai.com/v1"
 KEY = "OPENAI_API_KEY"

@@ -6,8 +6,8 @@ types are known and their configs checked. Output: null.
 
 from __future__ import annotations
 
-from actors.context import NodeContext
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.registry import NodeConfig, handler
 
 
 class LeaveConfig(NodeConfig):

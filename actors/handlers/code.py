@@ -1,4 +1,4 @@
-"""code: runs a Python or Bash script in a process of its own (actors/script.py).
+"""code: runs a Python or Bash script in a process of its own (actors/outside/script.py).
 
 Output: {"stdout", "stderr", "exit_code": 0, "result", "duration_ms", "truncated"}.
 An exit code other than 0 fails the attempt. The script's text is not a template: values pasted into code would be run
@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from actors.context import NodeContext
-from actors.expressions import Raw
-from actors.registry import NodeConfig, handler
-from actors.script import Script, run_script
+from dray.actors.context import NodeContext
+from dray.actors.expressions.config import Raw
+from dray.actors.outside.script import Script, run_script
+from dray.actors.registry import NodeConfig, handler
 
 
 class CodeConfig(NodeConfig):

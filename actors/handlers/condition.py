@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, Field, StrictBool
 
-from actors.context import Branch, NodeContext
-from actors.expressions import BareExpression
-from actors.registry import NodeConfig, handler
+from dray.actors.context import Branch, NodeContext
+from dray.actors.expressions.config import BareExpression
+from dray.actors.registry import NodeConfig, handler
 
 
 class ConditionConfig(NodeConfig):

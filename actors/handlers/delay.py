@@ -6,16 +6,16 @@ Output: {"delay_type", "completed": true}. A time that has passed, and a delay o
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AliasChoices, Field, ValidationInfo, field_validator, model_validator
 
-from actors.context import Again, NodeContext, Wait
-from actors.errors import WaitTimedOut
-from actors.expressions import BareExpression
-from actors.registry import NodeConfig, handler
+from dray.actors.context import Again, NodeContext, Wait
+from dray.actors.errors import WaitTimedOut
+from dray.actors.expressions.config import BareExpression
+from dray.actors.registry import NodeConfig, handler
 
 YEAR = 366 * 24 * 3600.0
 LOOKS = 10_000  # of an until_condition: each is an attempt that is kept
@@ -74,11 +74,11 @@ def delay(config: DelayConfig, ctx: NodeContext) -> Wait | Again:
     if config.delay_type == "seconds":
         return Wait(config.delay_seconds, done)
     if config.target_time is not None and config.delay_type == "until_time":
-        return Wait(max(0.0, (config.target_time - datetime.now(timezone.utc)).total_seconds()), done)
+        return Wait(max(0.0, (config.target_time - datetime.now(UTC)).total_seconds()), done)
     assert config.condition_expression is not None
     since = ctx.state["since"] if ctx.state else time.time()
     elapsed = max(0.0, time.time() - since)
-    if ctx.evaluate(config.condition_expression, now=datetime.now(timezone.utc), elapsed=elapsed):
+    if ctx.evaluate(config.condition_expression, now=datetime.now(UTC), elapsed=elapsed):
         return Wait(0.0, done)
     if elapsed >= config.timeout_seconds:
         raise WaitTimedOut(f"the condition did not hold within {config.timeout_seconds:g} s: raise timeout_seconds")

@@ -20,10 +20,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from actors.config_shape import HoldsSecrets
-from actors.context import NodeContext
-from actors.http_exchange import as_body, checked_url, exchange, fail, name_of
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.expressions.config_shape import HoldsSecrets
+from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, name_of
+from dray.actors.registry import NodeConfig, handler
 
 _upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 

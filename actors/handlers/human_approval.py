@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 from pydantic import AliasChoices, Field
 
-from actors.context import Branch, NodeContext, WaitForSignal
-from actors.errors import WaitTimedOut
-from actors.registry import NodeConfig, handler
+from dray.actors.context import Branch, NodeContext, WaitForSignal
+from dray.actors.errors import WaitTimedOut
+from dray.actors.registry import NodeConfig, handler
 
 SIGNAL = "human_input"
 CENTURY = 100 * 366 * 24 * 3600.0

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from actors.context import NodeContext
-from actors.errors import ConfigError, NodeError
-from actors.expressions import BareExpression, Expression, as_text
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError, NodeError
+from dray.actors.expressions.config import BareExpression, Expression, as_text
+from dray.actors.registry import NodeConfig, handler
 
 
 class ListConfig(NodeConfig):

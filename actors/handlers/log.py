@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from actors.context import NodeContext
-from actors.expressions import as_text
-from actors.handler_env import hide
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.expressions.config import as_text
+from dray.actors.outside.environment import hide
+from dray.actors.registry import NodeConfig, handler
 
 MAX_LINE = 8_000  # characters
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, StrictBool, field_validator, model_validator
 
-from actors.context import Branch, NodeContext
-from actors.errors import ConfigError
-from actors.expressions import BareExpression
-from actors.registry import NodeConfig, handler
+from dray.actors.context import Branch, NodeContext
+from dray.actors.errors import ConfigError
+from dray.actors.expressions.config import BareExpression
+from dray.actors.registry import NodeConfig, handler
 
 TAKEN = frozenset({"input", "nodes", "vars", "execution", "error", "index"})
 NEEDED = {

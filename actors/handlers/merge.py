@@ -18,9 +18,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from actors.context import NodeContext
-from actors.errors import ConfigError
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError
+from dray.actors.registry import NodeConfig, handler
 
 
 class MergeConfig(NodeConfig):

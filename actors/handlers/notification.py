@@ -2,7 +2,7 @@
 
     webhook          POST {"subject", "message", "recipient"} as JSON, with `Idempotency-Key: <execution>/<node>`
     slack, discord   POST to an incoming webhook; the subject is a first line in bold
-    email            SMTP, as actors/mail.py is told by the deployment; Message-ID is the same on every attempt
+    email            SMTP, as actors/outside/mail.py is told by the deployment; Message-ID is the same on every attempt
     sms              needs a plug-in: a handler of one's own that is registered as "notification_sms"
 
 Output: {"channel", "recipient", "sent": true}, and "status_code", or for e-mail "message_id" and "recipients". It is
@@ -20,14 +20,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from actors import mail
-from actors.config_shape import HoldsSecrets
-from actors.context import NodeContext
-from actors.errors import ConfigError
-from actors.expressions import as_text
-from actors.handler_env import setting
-from actors.http_exchange import as_body, checked_url, exchange, fail, name_of
-from actors.registry import NodeConfig, find_handler, handler
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError
+from dray.actors.expressions.config import as_text
+from dray.actors.expressions.config_shape import HoldsSecrets
+from dray.actors.outside import mail
+from dray.actors.outside.environment import setting
+from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, name_of
+from dray.actors.registry import NodeConfig, find_handler, handler
 
 MAX_ANSWER = 1 << 20  # bytes
 _lower = BeforeValidator(lambda value: value.strip().lower() if isinstance(value, str) else value)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from actors.context import NodeContext
-from actors.errors import ConfigError
-from actors.registry import plug_in
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError
+from dray.actors.registry import plug_in
 
 
 def _needed(node_type: str) -> Any:

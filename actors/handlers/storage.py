@@ -10,8 +10,9 @@ file_path begins with the bucket (the container, for azure). Local files are bel
 runner's machine and nowhere else: neither `..` nor a symbolic link leads out. memory is the memory of one runner, for
 trying things out.
 
-Credentials are the deployment's (see actors/handler_env.py), else what the cloud's client finds by itself. Which
-buckets a workflow may use is what those credentials may do. All through fsspec, with s3fs, gcsfs, adlfs for the clouds.
+Credentials are the deployment's (see actors/outside/environment.py), else what the cloud's client finds by itself.
+Which buckets a workflow may use is what those credentials may do. All through fsspec, with s3fs, gcsfs, adlfs for the
+clouds.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from actors.context import NodeContext
-from actors.errors import ConfigError, NodeError
-from actors.handler_env import STORAGE_ROOT, setting
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.errors import ConfigError, NodeError
+from dray.actors.outside.environment import STORAGE_ROOT, setting
+from dray.actors.registry import NodeConfig, handler
 
 MAX_IN_MEMORY = 64 << 20  # bytes of all files of provider memory in one runner
 PART = ".dray-part-"  # in the name of a local file that is being written

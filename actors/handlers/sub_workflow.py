@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from actors.context import NodeContext, WaitForChild
-from actors.errors import ChildFailed, WaitTimedOut
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext, WaitForChild
+from dray.actors.errors import ChildFailed, WaitTimedOut
+from dray.actors.registry import NodeConfig, handler
 
 YEAR = 366 * 24 * 3600.0
 

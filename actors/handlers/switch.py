@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from actors.context import Branch, NodeContext
-from actors.expressions import BareExpression, as_text
-from actors.registry import NodeConfig, handler
+from dray.actors.context import Branch, NodeContext
+from dray.actors.expressions.config import BareExpression, as_text
+from dray.actors.registry import NodeConfig, handler
 
 DEFAULT = "default"
 

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from actors.context import NodeContext
-from actors.cron import five_fields
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.cron import five_fields
+from dray.actors.registry import NodeConfig, handler
 
 
 class TriggerConfig(NodeConfig):
     """cron_expression: five fields or a name such as @daily, meant in timezone. webhook_method: for "webhook".
 
-    With trigger_type "schedule" the workflow runs by itself: cluster/graph_schedule.py.
+    With trigger_type "schedule" the workflow runs by itself: cluster/graph/schedule.py.
     """
 
     trigger_type: Literal["manual", "webhook", "schedule"] = "manual"

@@ -19,11 +19,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from actors.context import Branch, NodeContext
-from actors.errors import FailedAgain
-from actors.expressions import Raw
-from actors.registry import NodeConfig, handler
-from actors.script import Script, run_script
+from dray.actors.context import Branch, NodeContext
+from dray.actors.errors import FailedAgain
+from dray.actors.expressions.config import Raw
+from dray.actors.outside.script import Script, run_script
+from dray.actors.registry import NodeConfig, handler
 
 SECONDS = 30.0  # for a text in a config, as for a code node that says nothing
 ANY = frozenset({"", "*", "any", "all", "error", "exception"})

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from actors.context import NodeContext
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.registry import NodeConfig, handler
 
 
 class SetVariableConfig(NodeConfig):

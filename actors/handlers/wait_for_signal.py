@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import AliasChoices, Field
 
-from actors.context import NodeContext, WaitForSignal
-from actors.errors import WaitTimedOut
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext, WaitForSignal
+from dray.actors.errors import WaitTimedOut
+from dray.actors.registry import NodeConfig, handler
 
 CENTURY = 100 * 366 * 24 * 3600.0
 

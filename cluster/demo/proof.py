@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from cluster.demo.service import Effects
-from store.connection import connect, connection
+from dray.cluster.demo.service import Effects
+from dray.store.connection import connect, connection
 
 LARGE_CENTS = 25_000
 

@@ -17,12 +17,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cluster import logs
-from cluster.demo import proof
-from cluster.demo.service import Effects, Service
-from cluster.demo.work import Driver, Progress, Watch, kill, temporary_database, wait_until
-from cluster.workflows import canonical_graph
-from store.client import Client
+from dray.cluster import logs
+from dray.cluster.demo import proof
+from dray.cluster.demo.service import Effects, Service
+from dray.cluster.demo.work import Driver, Progress, Watch, kill, temporary_database, wait_until
+from dray.cluster.graph.files import canonical_graph
+from dray.store.client.client import Client
 
 HERE = Path(__file__).parent
 START_SECONDS = 120.0

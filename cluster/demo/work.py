@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.dev import database
-from cluster.settings import PLATFORM_NAMES, PREFIX
-from store.connection import connect, connection
+from dray.cluster.dev import database
+from dray.cluster.settings import PLATFORM_NAMES, PREFIX
+from dray.store.connection import connect, connection
 
 STOP_SECONDS = 30.0
 # Few enough in flight that it can be watched, and that a kill half-way finds work to interrupt.
@@ -97,7 +97,7 @@ class Driver:
         self.log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "cluster", "worker"],
+                [sys.executable, "-m", "dray", "worker"],
                 env=_environment(os.environ, url),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

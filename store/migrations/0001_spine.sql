@@ -141,7 +141,7 @@ CREATE FUNCTION dray.wake_drivers() RETURNS void LANGUAGE sql VOLATILE AS $$
 $$;
 
 -- (nothing) -> the next version of a workflow, or its latest one where that has the same graph. Two at once wait for each other.
--- graph: canonical, as cluster/graph.py makes it. ends: the nodes that no edge leaves (of a loop: none but into its body), whose outputs are
+-- graph: canonical, as cluster/graph/stored.py makes it. ends: the nodes that no edge leaves (of a loop: none but into its body), whose outputs are
 -- the execution's.
 CREATE FUNCTION dray.apply_workflow(name text, graph jsonb) RETURNS TABLE (id integer, version integer, created boolean) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE latest dray.workflow;

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from store.embedded import EmbeddedPostgres
+from dray.store.embedded import EmbeddedPostgres
 from tests.acceptance.commands import Running, Shell
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.cli_base import Exit
+from dray.cluster.cli.base import Exit
 from tests.acceptance.commands import SECONDS, Shell
 
 GRAPH = {

@@ -26,9 +26,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cluster.workflows import canonical_graph, parse_json, parse_yaml
-from store.client import Client, Execution
-from store.records import FINAL
+from dray.cluster.graph.files import canonical_graph, parse_json, parse_yaml
+from dray.store.client.client import Client, Execution
+from dray.store.records import FINAL
 from tests.chaos.drivers import PATIENCE, driver
 from tests.pg import a_database
 

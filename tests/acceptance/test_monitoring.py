@@ -26,7 +26,7 @@ SLOW = {
 }
 HANDLERS = """
 import time
-from actors.registry import handler
+from dray.actors.registry import handler
 
 @handler("probe_slow")
 def slow(config, ctx):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from store.embedded import EmbeddedPostgres
+from dray.store.embedded import EmbeddedPostgres
 from tests.acceptance.commands import EXAMPLES, SECONDS, Running, Shell, alive
 
 WORDS = {"version", "database", "executor", "concurrency", "runners", "incarnation"}

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import typer
 
-from actors.registry import load_handlers
-from cluster.cli import app
-from cluster.cli_base import Exit
-from cluster.settings import PLATFORM_NAMES, PREFIX, Settings
+from dray.actors.registry import load_handlers
+from dray.cluster.cli.base import Exit
+from dray.cluster.cli.main import app
+from dray.cluster.settings import PLATFORM_NAMES, PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "examples/README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,7 +81,7 @@ def sections() -> Iterator[tuple[str, str]]:
 
 def test_every_node_type_has_a_section_of_its_own() -> None:
     named = [name for heading, _ in sections() for name in re.findall(r"`([\w-]+)`", heading)]
-    built_in = [name for name, spec in load_handlers().items() if spec.function.__module__.startswith("actors.")]
+    built_in = [name for name, spec in load_handlers().items() if spec.function.__module__.startswith("dray.actors.")]
     assert sorted(set(built_in) - set(named)) == []
     assert sorted(name for name in named if named.count(name) > 1 or name not in built_in) == []
 

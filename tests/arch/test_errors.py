@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-PACKAGES = ("actors", "cluster", "store")
-NOT_IMPORTED = ("store.migrations.env",)  # only Alembic can import it
+PACKAGES = ("dray.actors", "dray.cluster", "dray.store")
+NOT_IMPORTED = ("dray.store.migrations.env",)  # only Alembic can import it
 BY_ANNOTATION = {"int": 3, "float": 1.5, "bool": False, "str": "text"}
 
 

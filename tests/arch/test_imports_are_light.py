@@ -33,7 +33,9 @@ def load(statement: str) -> tuple[int, set[str]]:
     return int(count), set(found)
 
 
-@pytest.mark.parametrize("module", ["dray", "store", "actors", "cluster", "actors.messages", "store.errors"])
+@pytest.mark.parametrize(
+    "module", ["dray", "dray.store", "dray.actors", "dray.cluster", "dray.actors.messages", "dray.store.errors"]
+)
 def test_these_load_nothing_heavy(module: str) -> None:
     assert load(f"import {module}")[1] == set()
 
@@ -50,20 +52,29 @@ def test_the_client_starts_no_ray_and_loads_little() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cluster.plan", "cluster.execution", "cluster.graph", "actors.pool", "actors.runner"]
+    "module",
+    [
+        "dray.cluster.execution.plan",
+        "dray.cluster.execution.run",
+        "dray.cluster.graph.canonical",
+        "dray.actors.pool.pool",
+        "dray.actors.runner.runner",
+    ],
 )
 def test_deciding_modules_load_neither_ray_nor_postgres(module: str) -> None:
     assert load(f"import {module}")[1].isdisjoint({"ray", "psycopg2", "sqlalchemy"})
 
 
-@pytest.mark.parametrize("module", ["cluster.cli", "cluster.app", "cluster.driver", "cluster.ray_bootstrap"])
+@pytest.mark.parametrize(
+    "module", ["dray.cluster.cli.main", "dray.cluster.app", "dray.cluster.driver.driver", "dray.cluster.ray_bootstrap"]
+)
 def test_ray_is_loaded_only_when_it_is_started(module: str) -> None:
     assert "ray" not in load(f"import {module}")[1]
 
 
 def test_every_public_name_can_be_fetched_and_is_told_to_type_checkers() -> None:
     assert set(dray.__all__) == {*dray._MODULE_OF, "__version__"}
-    shown = (ROOT / "dray.py").read_text().partition("TYPE_CHECKING:")[2].partition("__version__")[0]
+    shown = (ROOT / "src/dray/__init__.py").read_text().partition("TYPE_CHECKING:")[2].partition("__version__")[0]
     for name, module in dray._MODULE_OF.items():
         assert getattr(dray, name) is getattr(importlib.import_module(module), name)
         assert name in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = [ROOT / "dray.py", *(path for each in ("actors", "cluster", "store") for path in (ROOT / each).rglob("*.py"))]
+FILES = [*(path for each in ("src", "actors", "cluster", "store") for path in (ROOT / each).rglob("*.py"))]
 LINES_OF_FILE = 400
 LINES_OF_FUNCTION = 60
 

@@ -37,7 +37,7 @@ class DriverProcess:
         environ |= {EFFECTS: str(self.effects), "PYTHONPATH": str(ROOT)}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cluster", "worker"],
+                [sys.executable, "-m", "dray", "worker"],
                 cwd=ROOT,
                 env=environ,
                 stdin=subprocess.DEVNULL,

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actors.context import NodeContext
-from actors.registry import NodeConfig, handler
+from dray.actors.context import NodeContext
+from dray.actors.registry import NodeConfig, handler
 
 EFFECTS = "TEST_EFFECTS"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from store.client import Client
-from store.connection import connect
-from store.embedded import EmbeddedPostgres
-from store.migrate import migrate
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.embedded import EmbeddedPostgres
+from dray.store.migrate import migrate
 from tests.chaos.drivers import driver
 from tests.chaos.test_failpoints import GRAPH, check_promises, submit
 from tests.pg import Sql

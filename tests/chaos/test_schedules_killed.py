@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.graph import canonical
-from cluster.schedules import Timing
-from store.client import Client
+from dray.cluster.graph.canonical import canonical
+from dray.cluster.schedules import Timing
+from dray.store.client.client import Client
 from tests.chaos.drivers import PATIENCE, DriverProcess, driver
 from tests.chaos.test_failpoints import load_handlers
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from store.connection import connect
-from store.tables import metadata
+from dray.store.connection import connect
+from dray.store.tables import metadata
 from tests.pg import Sql, a_database
 
 EMPTY = f"TRUNCATE {', '.join(f'dray.{each.name}' for each in metadata.sorted_tables)} RESTART IDENTITY"

@@ -12,9 +12,9 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore, commit_parameters
-from store.records import Claimed, Outcome, Settlement
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore, commit_parameters
+from dray.store.records import Claimed, Outcome, Settlement
 from tests.pg import Sql
 
 GRAPH = {"format": 1, "nodes": [{"id": "a"}, {"id": "b"}], "edges": [{"from": "a", "to": "b"}]}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cluster.graph import canonical
-from store.client import Client, Execution
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ExecutionUnfit
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client, Execution
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ExecutionUnfit
 from tests.chaos.effects import EFFECTS, read_effects
 from tests.db.helpers import QUEUES, claimed, end, outcome, register, submitted
 from tests.db.test_driver import HANDLERS, driving, effect

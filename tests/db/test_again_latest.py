@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cluster.graph import canonical
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ExecutionUnfit
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ExecutionUnfit
 from tests.db.test_again import apply, fails_unless, ran, run
 from tests.db.test_driver import HANDLERS, effect
 from tests.db.test_loops import edge, variable

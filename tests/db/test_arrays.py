@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from store.arrays import numbers, texts
+from dray.store.arrays import numbers, texts
 from tests.pg import Sql
 
 ANY_TEXT = some.text(some.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)

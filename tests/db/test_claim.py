@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import Unavailable
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import Unavailable
+from dray.store.queries import QUERIES
 from tests.db.helpers import QUEUES, claimed, commit, end, expire, outcome, register, status, submitted, transaction
 from tests.pg import Sql
 
@@ -131,8 +131,8 @@ def test_the_higher_priority_first_then_the_longest_waiting_across_queues(
 
 def test_a_run_at_in_the_future_waits_until_it_is_due(store: DriverStore, client: Client, sql: Sql) -> None:
     submitted(client, 0)
-    later = client.submit("w", run_at=datetime.now(timezone.utc) + timedelta(hours=1))
-    past = client.submit("w", run_at=datetime.now(timezone.utc) - timedelta(hours=1))
+    later = client.submit("w", run_at=datetime.now(UTC) + timedelta(hours=1))
+    past = client.submit("w", run_at=datetime.now(UTC) - timedelta(hours=1))
     incarnation = register(store)
     assert [each.id for each in store.claim(incarnation, QUEUES, 9)] == [past]
     woken, following = store.wake_due(9)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import (
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import (
     DatabaseURLInvalid,
     DataRefused,
     ExecutionNotFound,
@@ -161,7 +161,7 @@ def test_a_connection_of_the_callers_sees_its_own_transaction(engine: Engine, cl
         inside.close()  # leaves the caller's connection alone
         connection.commit()
     assert status(sql, execution) == "cancelled"
-    assert client.get(execution).created_at <= datetime.now(timezone.utc)
+    assert client.get(execution).created_at <= datetime.now(UTC)
 
 
 def test_a_client_of_a_url_closes_what_it_opened(database: str, sql: Sql) -> None:

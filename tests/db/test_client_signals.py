@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ExecutionNotFound, NotWaiting
-from store.records import Outcome
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ExecutionNotFound, NotWaiting
+from dray.store.records import Outcome
 from tests.db.helpers import QUEUES, claimed, end, outcome
 from tests.pg import Sql
 

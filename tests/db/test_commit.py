@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused, Unavailable
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, Unavailable
+from dray.store.queries import QUERIES
 from tests.db.helpers import (
     Running,
     claimed,

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from cluster.attempts import Policy
-from cluster.committer import CommitDone, Committer, Entry, LeaseGone, Refused
-from cluster.driver import NO_GRAPH
-from cluster.execution import ExecutionRun
-from store.client import Client
-from store.driver_store import DriverStore
-from store.records import Outcome, Settlement
+from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, Refused
+from dray.cluster.driver.driver import NO_GRAPH
+from dray.cluster.execution.attempts import Policy
+from dray.cluster.execution.run import ExecutionRun
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.records import Outcome, Settlement
 from tests.pg import Sql
 
 GRAPH = {"format": 1, "nodes": [{"id": "n"}], "edges": []}

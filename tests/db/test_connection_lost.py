@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.connection import connect
-from store.driver_store import DriverStore
-from store.errors import Unavailable
-from store.listener import Listener
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.driver_store import DriverStore
+from dray.store.errors import Unavailable
+from dray.store.listener import Listener
 from tests.db.helpers import QUEUES, Running, claimed, commit, end, outcome, register, submitted, transaction
 from tests.pg import Sql
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cluster.graph import canonical
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ExecutionNotFound
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ExecutionNotFound
 from tests.chaos.effects import EFFECTS
 from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, status, submitted, transaction
 from tests.db.test_driver import HANDLERS, driving, effect, until
@@ -32,7 +32,7 @@ def test_what_nobody_holds_is_paused_at_once_and_goes_on(store: DriverStore, cli
     incarnation, (parked,) = claimed(store, client)
     store.commit(incarnation, [], [end(parked.id, "waiting", 3600)])
     (queued,) = submitted(client)
-    later = client.submit("w", run_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    later = client.submit("w", run_at=datetime.now(UTC) + timedelta(hours=1))
     for execution in (parked.id, queued, later):
         assert [client.pause(execution), client.pause(execution)] == ["paused", "paused"]
     assert store.claim(incarnation, QUEUES, 9) == []
@@ -120,7 +120,7 @@ def test_a_signal_is_kept_and_found_after_resume(store: DriverStore, client: Cli
 
 def test_a_signal_before_the_first_start_does_not_start_it(client: Client, sql: Sql) -> None:
     submitted(client, 0)
-    later = client.submit("w", run_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    later = client.submit("w", run_at=datetime.now(UTC) + timedelta(hours=1))
     client.pause(later)
     client.signal(later, "go")
     assert client.resume(later) == "waiting"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from store.client import Client
-from store.records import TRANSITIONS, ExecutionStatus
-from store.tables import metadata
+from dray.store.client.client import Client
+from dray.store.records import TRANSITIONS, ExecutionStatus
+from dray.store.tables import metadata
 from tests.db.helpers import GRAPH
 from tests.pg import Sql
 

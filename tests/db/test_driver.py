@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from actors.local_pool import local_runners
-from actors.pool import Pool, Shape
-from actors.registry import load_handlers
-from cluster.attempts import Policy
-from cluster.driver import Driver, DriverOptions
-from cluster.graph import canonical
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import LeaseLost
+from dray.actors.pool.local import local_runners
+from dray.actors.pool.pool import Pool, Shape
+from dray.actors.registry import load_handlers
+from dray.cluster.driver.driver import Driver, DriverOptions
+from dray.cluster.execution.attempts import Policy
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import LeaseLost
 from tests.chaos.effects import EFFECTS, read_effects
 from tests.pg import Sql
 
@@ -212,7 +212,7 @@ def test_a_driver_that_stands_still_tells_of_no_turn_although_its_lease_is_renew
         ended,
     ):
         until(lambda: len(turns) > 3)
-        monkeypatch.setattr("cluster.driver.failpoints.hit", hit)
+        monkeypatch.setattr("dray.cluster.driver.driver.failpoints.hit", hit)
         stands.set()
         until(lambda: _stays(turns, expires))
         stands.clear()

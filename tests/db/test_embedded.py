@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from store.connection import connect, connection, wait_until_up
-from store.embedded import EmbeddedPostgres, short_folder
-from store.errors import EmbeddedBusy, EmbeddedFailed, EmbeddedMissing
-from store.url import DatabaseURL
+from dray.store.connection import connect, connection, wait_until_up
+from dray.store.embedded import EmbeddedPostgres, short_folder
+from dray.store.errors import EmbeddedBusy, EmbeddedFailed, EmbeddedMissing
+from dray.store.url import DatabaseURL
 
 ROOT = Path(__file__).parents[2]
 OWNER = """
 import sys
-from store.embedded import EmbeddedPostgres
+from dray.store.embedded import EmbeddedPostgres
 server = EmbeddedPostgres(sys.argv[1])
 server.start()
 print(server.pid, flush=True)

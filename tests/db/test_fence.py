@@ -6,10 +6,10 @@ import uuid
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import LeaseLost
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import LeaseLost
+from dray.store.queries import QUERIES
 from tests.db.helpers import (
     QUEUES,
     Running,

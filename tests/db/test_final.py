@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused
-from store.queries import QUERIES
-from store.records import FINAL, ExecutionStatus
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused
+from dray.store.queries import QUERIES
+from dray.store.records import FINAL, ExecutionStatus
 from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, transaction
 from tests.pg import Sql
 

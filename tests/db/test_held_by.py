@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
 from tests.db.helpers import GRAPH, claim, end, expire, register
 from tests.pg import Sql
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cluster.graph import canonical
-from store.client import Client
-from store.driver_store import DriverStore
-from store.records import StoredOutcome
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.records import StoredOutcome
 from tests.db.helpers import claimed, outcome
 from tests.db.test_driver import HANDLERS, driving, until
 from tests.pg import Sql

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.connection import connect
-from store.driver_store import DriverStore
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.driver_store import DriverStore
+from dray.store.queries import QUERIES
 from tests.db.helpers import GRAPH, QUEUES, end, register, transaction
 from tests.pg import Sql, a_database
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
 from tests.db.helpers import GRAPH, claim, drive_to_the_end, end, expire, register, status, transaction
 from tests.pg import Sql
 
@@ -121,7 +121,7 @@ def test_a_cancelled_execution_frees_the_place_that_it_was_let_to(store: DriverS
 
 def test_a_submit_that_waits_for_its_time_takes_no_place(store: DriverStore, client: Client, sql: Sql) -> None:
     limit(client, concurrency=1)
-    later = client.submit("w", run_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    later = client.submit("w", run_at=datetime.now(UTC) + timedelta(hours=1))
     now = client.submit("w")
     driver = register(store)
     assert claim(store, driver) == [now]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.graph import canonical
-from store.client import Client, Execution
-from store.driver_store import DriverStore
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client, Execution
+from dray.store.driver_store import DriverStore
 from tests.db.test_driver import HANDLERS, driving
 
 

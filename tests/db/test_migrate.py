@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-import store
-from store.client import Client
-from store.connection import connect
-from store.errors import AccessRefused, SchemaMissing, SchemaNewer
-from store.migrate import migrate, verify
+import dray.store
+from dray.store.client.client import Client
+from dray.store.connection import connect
+from dray.store.errors import AccessRefused, SchemaMissing, SchemaNewer
+from dray.store.migrate import migrate, verify
 from tests.db.helpers import Running, transaction, until_blocked
 from tests.pg import Sql, at, run
 
-STEPS = [each.read_text() for each in (Path(store.__file__).parent / "migrations/versions").glob("0*.py")]
+STEPS = [each.read_text() for each in (Path(dray.store.__file__).parent / "migrations/versions").glob("0*.py")]
 # The one that no other follows: the order of the numbers is not that of the chain.
 (NEWEST,) = {re.findall(r'^revision = "(\d+)"', each, re.M)[0] for each in STEPS} - {
     before for each in STEPS for before in re.findall(r'^down_revision = "(\d+)"', each, re.M)

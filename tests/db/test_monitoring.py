@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.queries import QUERIES
 from tests.db.helpers import QUEUES, end, register, submitted, transaction
 from tests.pg import Sql
 

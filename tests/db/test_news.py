@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused
-from store.queries import QUERIES
-from store.records import Child, Outcome, Taken
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused
+from dray.store.queries import QUERIES
+from dray.store.records import Child, Outcome, Taken
 from tests.db.helpers import (
     GRAPH,
     QUEUES,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from actors.registry import load_handlers
-from cluster.graph import canonical
-from store.client import Client, Execution
-from store.driver_store import DriverStore
+from dray.actors.registry import load_handlers
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client, Execution
+from dray.store.driver_store import DriverStore
 from tests.db.test_driver import driving, until
 from tests.pg import Sql
 

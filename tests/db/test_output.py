@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.records import Outcome
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.records import Outcome
 from tests.db.helpers import QUEUES, end, outcome, register
 from tests.pg import Sql
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.queries import QUERIES
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.queries import QUERIES
 from tests.db.helpers import (
     QUEUES,
     Running,
@@ -140,7 +140,7 @@ def test_a_signal_survives_the_death_of_the_driver(store: DriverStore, client: C
 
 def test_a_signal_does_not_start_an_execution_before_its_run_at(store: DriverStore, client: Client, sql: Sql) -> None:
     submitted(client, 0)
-    later = client.submit("w", run_at=datetime.now(timezone.utc) + timedelta(hours=1))
+    later = client.submit("w", run_at=datetime.now(UTC) + timedelta(hours=1))
     assert client.signal(later, "go") is True
     assert row(sql, later) == ("waiting", None, False, False)
 

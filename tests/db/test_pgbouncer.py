@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from actors.registry import load_handlers
-from cluster.graph import canonical
-from cluster.schedules import Timing
-from store.client import Client
-from store.connection import connect, wait_until_up
-from store.migrate import migrate, verify
-from store.url import DatabaseURL
+from dray.actors.registry import load_handlers
+from dray.cluster.graph.canonical import canonical
+from dray.cluster.schedules import Timing
+from dray.store.client.client import Client
+from dray.store.connection import connect, wait_until_up
+from dray.store.migrate import migrate, verify
+from dray.store.url import DatabaseURL
 from tests.chaos.drivers import PATIENCE, driver
 from tests.chaos.test_failpoints import check_promises, submit
 from tests.pg import Sql

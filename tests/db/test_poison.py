@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from store.client import Client
-from store.driver_store import DriverStore
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
 from tests.db.helpers import QUEUES, end, expire, outcome, register, submitted
 from tests.pg import Sql
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused
 from tests.db.helpers import GRAPH, claim, commit, drive_to_the_end, end, register, status, submitted, transaction
 from tests.pg import Sql
 

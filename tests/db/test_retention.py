@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from cluster import housekeeper
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import StoreError
+from dray.cluster.driver import housekeeper
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import StoreError
 from tests.db.helpers import GRAPH, Running, claimed, commit, end, outcome, register, transaction, until_blocked
 from tests.db.test_driver import until
 from tests.pg import Sql

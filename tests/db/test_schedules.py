@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from cluster import failpoints
-from cluster.scheduler import Scheduler
-from cluster.schedules import Bounds, Timing
-from store.client import Client
-from store.connection import connection
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ScheduleNotFound, WorkflowNotFound
-from store.queries import QUERIES
+from dray.cluster import failpoints
+from dray.cluster.driver.scheduler import Scheduler
+from dray.cluster.schedules import Bounds, Timing
+from dray.store.client.client import Client
+from dray.store.connection import connection
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ScheduleNotFound, WorkflowNotFound
+from dray.store.queries import QUERIES
 from tests.db.helpers import GRAPH, Running, commit, transaction
 from tests.pg import Sql
 
 EVERY = Timing.every("1h")
-UTC = timezone.utc
+UTC = UTC
 
 
 @pytest.fixture(autouse=True)

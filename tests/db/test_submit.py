@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.errors import DataRefused, ExecutionNotFound, StoreError, WorkflowNotFound
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, ExecutionNotFound, StoreError, WorkflowNotFound
 from tests.db.helpers import GRAPH, Running, commit, register, submitted, transaction, until_blocked
 from tests.pg import Sql
 
@@ -118,13 +118,13 @@ def test_a_version_that_is_stored_meanwhile_is_not_used(client: Client, sql: Sql
 
 
 def test_ids_are_in_the_order_of_the_inputs_and_of_version_7(client: Client) -> None:
-    before = datetime.now(timezone.utc) - timedelta(milliseconds=2)
+    before = datetime.now(UTC) - timedelta(milliseconds=2)
     ids = client.submit_many("w", [{"n": n} for n in range(2000)])
     assert ids == sorted(ids)
     assert len(set(ids)) == 2000
     assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(7, uuid.RFC_4122)}
     assert [client.get(each).input["n"] for each in ids[::500]] == [0, 500, 1000, 1500]
-    assert before < client.get(ids[0]).created_at < datetime.now(timezone.utc) + timedelta(milliseconds=2)
+    assert before < client.get(ids[0]).created_at < datetime.now(UTC) + timedelta(milliseconds=2)
 
 
 def test_the_defaults(client: Client, sql: Sql) -> None:

@@ -12,8 +12,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
-from store.connection import connect, connection
-from store.tables import metadata
+from dray.store.connection import connect, connection
+from dray.store.tables import metadata
 from tests.pg import Sql, at, run
 
 COLUMNS = """
@@ -92,5 +92,5 @@ def test_no_part_of_the_program_imports_it() -> None:
         for file in (root / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text())):
                 names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
-                assert not (isinstance(node, ast.ImportFrom) and node.module == "store.tables"), file
-                assert "store.tables" not in names, file
+                assert not (isinstance(node, ast.ImportFrom) and node.module == "dray.store.tables"), file
+                assert "dray.store.tables" not in names, file

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from cluster.graph import canonical
-from store.client import Client
-from store.driver_store import DriverStore
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
 from tests.db.test_driver import HANDLERS, driving, until
 from tests.db.test_loops import edge, variable
 

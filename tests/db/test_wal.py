@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from store.client import Client
-from store.driver_store import DriverStore
-from store.records import Outcome
+from dray.store.client.client import Client
+from dray.store.driver_store import DriverStore
+from dray.store.records import Outcome
 from tests.db.helpers import QUEUES, end, register, submitted
 from tests.pg import Sql
 

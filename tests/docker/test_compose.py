@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.settings import Settings
+from dray.cluster.settings import Settings
 from tests.docker import engine
 
 FILE = engine.ROOT / "docker" / "compose.yaml"

@@ -14,8 +14,8 @@ import pytest
 import typer
 import yaml
 
-from cluster.cli import app
-from cluster.settings import PLATFORM_NAMES, Settings
+from dray.cluster.cli.main import app
+from dray.cluster.settings import PLATFORM_NAMES, Settings
 from tests.docker.render_schema import BLUEPRINT
 
 ROOT = Path(__file__).parents[2]

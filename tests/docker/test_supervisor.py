@@ -14,10 +14,10 @@ from xmlrpc.client import ServerProxy
 
 import pytest
 
-from actors.registry import load_handlers
-from cluster.graph import canonical
-from cluster.settings import Settings
-from store.client import Client
+from dray.actors.registry import load_handlers
+from dray.cluster.graph.canonical import canonical
+from dray.cluster.settings import Settings
+from dray.store.client.client import Client
 from tests.acceptance.commands import ROOT, Shell
 from tests.docker.units import parse_supervisor
 

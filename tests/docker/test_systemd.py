@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.settings import Settings
+from dray.cluster.settings import Settings
 from tests.acceptance.commands import ROOT, Shell
 from tests.docker.units import parse_unit
 

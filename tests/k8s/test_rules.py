@@ -11,8 +11,8 @@ import pytest
 import typer
 import yaml
 
-from cluster.cli import app
-from cluster.settings import PREFIX, Settings
+from dray.cluster.cli.main import app
+from dray.cluster.settings import PREFIX, Settings
 from tests.k8s.manifests import K8S, ON_KUBERAY, OVERLAYS, one, render
 from tests.k8s.operator_rules import groups, refusals
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from actors.messages import NodeResult, NodeSpec, NodeTask
-from actors.pool import Pool, RunnerInfo, Shape
+from dray.actors.messages import NodeResult, NodeSpec, NodeTask
+from dray.actors.pool.pool import Pool, RunnerInfo, Shape
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = "tests.ray.handlers"

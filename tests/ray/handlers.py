@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from actors.context import Branch, NodeContext, Wait
-from actors.registry import handler
+from dray.actors.context import Branch, NodeContext, Wait
+from dray.actors.registry import handler
 
 
 @handler("ray.noop")

@@ -22,8 +22,8 @@ SECONDS = 6.0  # in which both are lost, most of the time
 def main() -> None:
     import ray
 
-    from actors import ray_pool
-    from actors.pool import Shape
+    from dray.actors.on_ray import pool as ray_pool
+    from dray.actors.pool.pool import Shape
 
     ray.init(
         address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 << 20, namespace="dray-tests",

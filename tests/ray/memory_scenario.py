@@ -28,8 +28,8 @@ def main() -> None:
     os.environ.update(ENVIRONMENT, RAY_memory_usage_threshold=f"{limit():.4f}", RAY_memory_monitor_refresh_ms="50")
     import ray
 
-    from actors.pool import Shape
-    from actors.ray_pool import ray_runners
+    from dray.actors.on_ray.pool import ray_runners
+    from dray.actors.pool.pool import Shape
 
     ray.init(
         address="local", num_cpus=1, include_dashboard=False, object_store_memory=80 << 20, namespace="dray-tests",

@@ -11,15 +11,15 @@ from tests.ray.conftest import HANDLERS, LivePool
 
 
 def main() -> None:
-    from cluster import ray_bootstrap
-    from cluster.settings import load
+    from dray.cluster import ray_bootstrap
+    from dray.cluster.settings import load
 
     with ray_bootstrap.running(load(ray_dashboard=True, ray_num_cpus=2)) as cluster:
         import ray
         from ray.util import state
 
-        from actors.pool import Shape
-        from actors.ray_pool import ray_runners
+        from dray.actors.on_ray.pool import ray_runners
+        from dray.actors.pool.pool import Shape
 
         pool = LivePool(ray_runners("0190a5b2", (HANDLERS,), 2, 1 << 20), size=1, slots=8, shape=Shape(0.5))
         pool.run("ray.echo", count=20)

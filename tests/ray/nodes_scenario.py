@@ -22,8 +22,8 @@ def main() -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from actors.pool import Shape
-    from actors.ray_pool import ray_runners
+    from dray.actors.on_ray.pool import ray_runners
+    from dray.actors.pool.pool import Shape
 
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}
     head["_system_config"] = {**FAST, "health_check_initial_delay_ms": 0}

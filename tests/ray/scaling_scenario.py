@@ -25,8 +25,8 @@ PATIENCE = 150.0
 def main(folder: str) -> None:
     import ray
 
-    from actors.pool import Shape
-    from actors.ray_pool import ray_runners
+    from dray.actors.on_ray.pool import ray_runners
+    from dray.actors.pool.pool import Shape
 
     try:
         cluster = ScalingRay(Path(folder), STORE)

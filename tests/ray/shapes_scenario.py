@@ -32,11 +32,12 @@ def main() -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    from actors.pool import Shape, shape_of
-    from actors.ray_offer import say_what_is_missing
-    from actors.ray_pool import ray_runners
-    from actors.registry import load_handlers
-    from cluster.graph import canonical, load
+    from dray.actors.on_ray.offer import say_what_is_missing
+    from dray.actors.on_ray.pool import ray_runners
+    from dray.actors.pool.pool import Shape, shape_of
+    from dray.actors.registry import load_handlers
+    from dray.cluster.graph.canonical import canonical
+    from dray.cluster.graph.load import load
 
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE}

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from actors.registry import load_handlers
-from cluster.graph import canonical
-from store.client import Client, Execution
+from dray.actors.registry import load_handlers
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client, Execution
 from tests.chaos.drivers import PATIENCE, ROOT, driver
 from tests.pg import Sql
 

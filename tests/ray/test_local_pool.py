@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from actors.local_pool import local_runners
-from actors.registry import load_handlers
+from dray.actors.pool.local import local_runners
+from dray.actors.registry import load_handlers
 from tests.ray.conftest import HANDLERS, LivePool
 
 Make = Callable[..., LivePool]
@@ -42,7 +42,7 @@ def test_cancelled_nodes_stop(pool: LivePool) -> None:
 def test_a_stuck_handler_is_answered_for_and_its_runner_replaced(
     pool: LivePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("actors.runner.GRACE", 0.1)
+    monkeypatch.setattr("dray.actors.runner.runner.GRACE", 0.1)
     first, _ = pool.until_ready(2)
     [stuck] = pool.add("ray.never_ends", timeout=0.1)
     pool.until(lambda: pool.ended)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from actors.registry import load_handlers
-from cluster.graph import canonical
-from store.client import Client
+from dray.actors.registry import load_handlers
+from dray.cluster.graph.canonical import canonical
+from dray.store.client.client import Client
 from tests.chaos.drivers import PATIENCE, driver
 
 pytestmark = pytest.mark.ray

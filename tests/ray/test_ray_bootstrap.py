@@ -22,9 +22,9 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 PROLOGUE = """
 import json, os, signal, sys
-from cluster import ray_bootstrap
-from cluster.errors import RayUnavailable
-from cluster.settings import load
+from dray.cluster import ray_bootstrap
+from dray.cluster.errors import RayUnavailable
+from dray.cluster.settings import load
 """
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from actors.messages import NodeFailure
-from actors.pool import RunnerFactory, Shape
+from dray.actors.messages import NodeFailure
+from dray.actors.pool.pool import RunnerFactory, Shape
 from tests.ray.conftest import HANDLERS, PATIENCE, SECRETS, LivePool
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_local")]
@@ -25,7 +25,7 @@ DIED = "its process died: it was killed (out of memory?), crashed or called os._
 
 
 def runners(modules: tuple[str, ...] = (HANDLERS,), concurrency: int = 8, incarnation: str = "") -> RunnerFactory:
-    from actors.ray_pool import ray_runners
+    from dray.actors.on_ray.pool import ray_runners
 
     # A name may be used once per Ray: each pool of this process is another driver.
     runners.count = getattr(runners, "count", 0) + 1  # type: ignore[attr-defined]
@@ -126,7 +126,7 @@ def test_modules_that_cannot_be_loaded_are_named(make_pool: Make) -> None:
 
 
 def _reasons(pool: LivePool) -> list[str]:
-    from actors.pool import RunnerLost
+    from dray.actors.pool.pool import RunnerLost
 
     event = pool.inbox.get(timeout=PATIENCE)
     return [event.reason] if isinstance(event, RunnerLost) else []
@@ -180,7 +180,7 @@ def test_a_stopped_process_is_given_up(make_pool: Make, monkeypatch: pytest.Monk
     [first] = pool.until_ready(1)
     [task] = pool.add("ray.sleeps")
     os.kill(pool.infos[first].pid, signal.SIGSTOP)
-    monkeypatch.setattr("actors.pool.SILENCE", -8.0)  # 2 s after it was asked
+    monkeypatch.setattr("dray.actors.pool.pool.SILENCE", -8.0)  # 2 s after it was asked
     pool.until(lambda: pool.lost)
     reason, crash = pool.lost[task]
     assert "did not answer" in reason
@@ -247,7 +247,7 @@ def test_stop_ends_the_processes(make_pool: Make) -> None:
 
 
 def test_messages_that_got_lost_end_the_runner(make_pool: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.ray_pool.LATE", 0.0)  # no other message is on its way
+    monkeypatch.setattr("dray.actors.on_ray.pool.LATE", 0.0)  # no other message is on its way
     pool = make_pool(runners(), size=1)
     pool.until_ready(1)
     [member] = pool.pool._members.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.migrations import run
+from dray.store.migrations import run
 
 revision = "0001"
 down_revision = None

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from actors import handler_env
-from actors.context import NodeContext
-from actors.expressions import compile_config, prepare
-from actors.handler_env import HandlerEnv
-from actors.http_exchange import close_client
-from actors.registry import HANDLERS, find_handler, load_handlers
+from dray.actors.context import NodeContext
+from dray.actors.expressions.config import compile_config, prepare
+from dray.actors.outside import environment
+from dray.actors.outside.environment import HandlerEnv
+from dray.actors.outside.http_exchange import close_client
+from dray.actors.registry import HANDLERS, find_handler, load_handlers
 from tests.servers import HttpServer, http_server
-from tests.unit.actors.runner_harness import Harness
+from tests.unit.actors.runner.harness import Harness
 
 
 async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
@@ -27,7 +27,7 @@ async def call(node_type: str, config: dict[str, Any], **given: Any) -> Any:
     assert prepared.problems == []
     scope = {"input": given.get("input"), "vars": given.get("vars", {}), "nodes": {}, "execution": {"id": "e1"}}
     scope["error"] = given.get("error")
-    scope["secrets"] = handler_env.NamedInExpressions()
+    scope["secrets"] = environment.NamedInExpressions()
     rendered = compile_config(prepared.config, spec.config_model).render(scope)
     ctx = NodeContext("e1", "n", 1, time.monotonic() + given.get("seconds", 60), scope, given.get("inputs", {}))
     ctx.news, ctx.state = given.get("news"), given.get("state")
@@ -94,7 +94,7 @@ def given() -> Iterator[Callable[..., None]]:
     """given(SMTP_HOST=...): what the deployment says; names that begin with MY_ are secrets."""
 
     def install(**values: str) -> None:
-        handler_env.install(HandlerEnv(values, tuple(name for name in values if name.startswith("MY_"))))
+        environment.install(HandlerEnv(values, tuple(name for name in values if name.startswith("MY_"))))
 
     yield install
-    handler_env.install(HandlerEnv({}))
+    environment.install(HandlerEnv({}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.cron import ALIASES, five_fields
+from dray.actors.cron import ALIASES, five_fields
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from actors import errors
-from actors.errors import (
+from dray.actors import errors
+from dray.actors.errors import (
     ActorsError,
     ChildFailed,
     ConfigError,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from actors import registry
-from actors.context import Branch, NodeContext, Wait
-from actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
-from actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
+from dray.actors import registry
+from dray.actors.context import Branch, NodeContext, Wait
+from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+from dray.actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
 
 BUILT_INS = {"trigger", "http_request", "code", "condition", "if", "switch", "delay", "wait"}
 BUILT_INS |= {"notification", "ai_prompt", "ai-prompt", "storage", "log"}
@@ -88,7 +88,7 @@ def test_handler_without_model_is_given_the_dict() -> None:
 
 def test_modules_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_nodes.py").write_text(
-        "from actors.registry import handler\n@handler('own')\ndef own(config, ctx): return 1\n"
+        "from dray.actors.registry import handler\n@handler('own')\ndef own(config, ctx): return 1\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert load_handlers(["own_nodes"])["own"].origin == "own_nodes.own"

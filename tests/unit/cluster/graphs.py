@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.registry import HandlerSpec, load_handlers
-from cluster.errors import GraphInvalid
-from cluster.graph import canonical
+from dray.actors.registry import HandlerSpec, load_handlers
+from dray.cluster.errors import GraphInvalid
+from dray.cluster.graph.canonical import canonical
 
 
 class Open(BaseModel):

@@ -7,11 +7,10 @@ import pickle
 
 import pytest
 
-from cluster import errors
-from cluster.errors import (
+from dray.cluster import errors
+from dray.cluster.errors import (
     ClusterError,
     GraphInvalid,
-    PackageShadowed,
     PortTaken,
     Problem,
     RayGone,
@@ -32,7 +31,6 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     PortTaken: PortTaken("127.0.0.1", 9464, "address in use"),
     RayMismatch: RayMismatch("head:6379", "2.60.0", "3.12.1", "2.59.0", "3.11.1"),
     RayGone: RayGone("the cluster does not count its node 0a46 any more"),
-    PackageShadowed: PackageShadowed("cluster", "/usr/lib/python3/cluster.py", "/app/cluster"),
 }
 
 

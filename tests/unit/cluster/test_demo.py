@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from cluster import demo
-from cluster.demo import proof
-from cluster.demo.service import Effects, Service
-from cluster.workflows import canonical_graph
+from dray.cluster import demo
+from dray.cluster.demo import proof
+from dray.cluster.demo.service import Effects, Service
+from dray.cluster.graph.files import canonical_graph
 
 HERE = Path(demo.__file__).parent
 ORDERS: list[dict[str, Any]] = json.loads((HERE / "orders.json").read_text())

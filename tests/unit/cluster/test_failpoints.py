@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import failpoints
+from dray.cluster import failpoints
 
 ROOT = Path(__file__).parents[3]
 
@@ -56,14 +56,16 @@ def test_a_place_given_twice_is_refused() -> None:
 
 @pytest.mark.parametrize("name", failpoints.NAMES)
 def test_kill_is_sigkill_at_that_place(name: str) -> None:
-    script = f"from cluster import failpoints as f; f.configure('{name}:kill'); f.hit('{name}'); print('alive')"
+    script = f"from dray.cluster import failpoints as f; f.configure('{name}:kill'); f.hit('{name}'); print('alive')"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert done.stdout == ""
 
 
 def test_pause_stops_the_process_until_it_is_continued() -> None:
-    script = "from cluster import failpoints as f; f.configure('after_plan:pause'); f.hit('after_plan'); print('on')"
+    script = (
+        "from dray.cluster import failpoints as f; f.configure('after_plan:pause'); f.hit('after_plan'); print('on')"
+    )
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         _, status = os.waitpid(process.pid, os.WUNTRACED)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import logs
+from dray.cluster import logs
 
 
 class Terminal(io.StringIO):

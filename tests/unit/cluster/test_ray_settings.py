@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from cluster import ray_bootstrap
-from cluster.app import least_runners, most_runners
-from cluster.errors import SettingsInvalid
-from cluster.settings import load
+from dray.cluster import ray_bootstrap
+from dray.cluster.app import least_runners, most_runners
+from dray.cluster.errors import SettingsInvalid
+from dray.cluster.settings import load
 
 
 @pytest.mark.parametrize(

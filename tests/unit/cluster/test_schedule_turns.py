@@ -3,17 +3,17 @@ would see it: decide() is folded over a row and a clock."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.errors import ScheduleInvalid
-from cluster.schedules import LONGEST_PAUSE, Bounds, Turn, decide, pause_after
-from store.records import DueSchedule
+from dray.cluster.errors import ScheduleInvalid
+from dray.cluster.schedules import LONGEST_PAUSE, Bounds, Turn, decide, pause_after
+from dray.store.records import DueSchedule
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=timezone.utc)
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BOUNDS = Bounds(grace=60.0, catch_up=5)
 
 

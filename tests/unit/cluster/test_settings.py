@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.errors import SettingsInvalid
-from cluster.settings import PLATFORM_NAMES, PREFIX, Settings, load
+from dray.cluster.errors import SettingsInvalid
+from dray.cluster.settings import PLATFORM_NAMES, PREFIX, Settings, load
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cluster.cli_base import Stop, span_given
-from cluster.schedules import Timing
-from cluster.spans import span_of
+from dray.cluster.cli.base import Stop, span_given
+from dray.cluster.schedules import Timing
+from dray.cluster.spans import span_of
 
 
 @pytest.mark.parametrize(
@@ -34,4 +34,4 @@ def test_what_is_none_says_how_to_write_one(text: str) -> None:
 def test_none_is_so_long_that_a_date_has_no_place_for_it(text: str) -> None:
     with pytest.raises(ValueError, match="100 years"):
         span_of(text)
-    assert datetime.now(timezone.utc) - span_of("36600d") < datetime.now(timezone.utc)
+    assert datetime.now(UTC) - span_of("36600d") < datetime.now(UTC)

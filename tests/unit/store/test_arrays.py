@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store.arrays import numbers, texts
+from dray.store.arrays import numbers, texts
 
 
 def test_texts_are_quoted_so_that_no_value_can_end_the_array() -> None:

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from store import errors
-from store.connection import as_store_error, store_errors, waits
-from store.errors import (
+from dray.store import errors
+from dray.store.connection import as_store_error, store_errors, waits
+from dray.store.errors import (
     AccessRefused,
     DatabaseURLInvalid,
     DataRefused,

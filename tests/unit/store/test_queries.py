@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from store.queries import QUERIES, parse
+from dray.store.queries import QUERIES, parse
 
 
 def test_a_file_is_cut_at_its_names() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import store
-from store.queries import QUERIES
-from store.records import FINAL, TRANSITIONS, ExecutionStatus
+import dray.store
+from dray.store.queries import QUERIES
+from dray.store.records import FINAL, TRANSITIONS, ExecutionStatus
 
-SCHEMA = "".join(each.read_text() for each in sorted((Path(store.__file__).parent / "migrations").glob("*.sql")))
+SCHEMA = "".join(each.read_text() for each in sorted((Path(dray.store.__file__).parent / "migrations").glob("*.sql")))
 FUNCTIONS = {
     f"dray.{name}": body
     for name, body in re.findall(r"CREATE FUNCTION dray\.(\w+)\(.*?AS \$\$(.*?)\$\$;", SCHEMA, re.DOTALL)

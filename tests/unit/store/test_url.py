@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects.postgresql import psycopg2 as dialect
 from sqlalchemy.engine import URL, make_url
 
-from store.errors import DatabaseURLInvalid
-from store.url import DRIVER, DatabaseURL
+from dray.store.errors import DatabaseURLInvalid
+from dray.store.url import DRIVER, DatabaseURL
 
 of = DatabaseURL.of
 

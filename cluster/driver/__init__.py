@@ -1,0 +1,15 @@
+"""The driver: one thread that decides, and a few that do.
+
+driver.py        the thread that decides, its inbox, and the order of a turn
+claimer.py       takes executions while there is room
+large.py         which large outcomes an execution needs to go on
+committer.py     the group commit
+lease_keeper.py  keeps the lease of this incarnation
+housekeeper.py   timers, controls, reaping, deleting what ended long ago
+news.py          what came for executions, sorted by execution
+timers.py        when which execution wants to be called again
+scheduler.py     starts what schedules ask for
+clerk.py         enters runners into the database
+patience.py      waits out a database that does not answer
+observer.py      what the driver tells about itself
+"""

@@ -1,0 +1,232 @@
+"""The group commit: one thread that writes all outcomes gathered since its last transaction in one transaction.
+
+The driver hands over entries in the order of its decisions and gets each back as CommitDone when it is in the
+database. While one transaction is under way the next entries pile up, so the batch is as large as the database is
+slow, and a lone outcome waits for nothing.
+
+An execution whose row somebody else keeps locked does not hold up the others: its end is left out, and tried again.
+
+When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
+executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
+execution back, no other end of it is written, and no node of it dropped: what was decided before it heard took the
+outcome for stored.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from dray.cluster import failpoints, logs
+from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.execution.commands import error_text
+from dray.cluster.execution.run import ExecutionRun
+from dray.store.driver_store import DriverStore
+from dray.store.errors import DataRefused, LeaseLost
+from dray.store.records import Child, Outcome, Settlement, Taken
+
+# Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
+MAX_ENTRIES = 5_000
+MAX_BYTES = 8 << 20
+TRY_AGAIN = 0.1  # seconds until the end of an execution is written again whose row was locked
+
+log = logs.get("committer")
+
+
+class Entry(NamedTuple):
+    """One outcome, or the end of one execution. then: nodes that wait for the commit.
+
+    child: to be started with the outcome. signal: the id of the one that it takes.
+    """
+
+    run: ExecutionRun
+    outcome: Outcome | None = None
+    then: Sequence[int] = ()
+    settlement: Settlement | None = None
+    child: Child | None = None
+    signal: int | None = None
+
+
+class CommitDone(NamedTuple):
+    entries: list[Entry]
+
+
+class Refused(NamedTuple):
+    run: ExecutionRun
+    outcome: Outcome
+    reason: str
+
+
+class LeaseGone(NamedTuple):
+    """This incarnation may not write any more."""
+
+    reason: str
+
+
+class Committer(threading.Thread):
+    """notify: takes CommitDone, Refused and LeaseGone, in this thread.
+
+    wrote: told of each transaction, how many outcomes it had and how many seconds it took.
+    """
+
+    def __init__(
+        self,
+        store: DriverStore,
+        incarnation: str,
+        notify: Callable[[object], None],
+        wrote: Callable[[int, float], None] = lambda *_: None,
+    ) -> None:
+        super().__init__(name="committer", daemon=True)
+        self._store = store
+        self._incarnation = incarnation
+        self._notify = notify
+        self._wrote = wrote
+        self._given: list[Entry] = []
+        self._locked: list[Entry] = []  # ends of executions whose row somebody else had locked: to be tried again
+        self._changed = threading.Condition()
+        self._busy = False
+        self._ended = threading.Event()
+        self._refused: set[ExecutionRun] = set()  # an outcome of each is not stored, and it has not been given back
+
+    def add(self, entries: list[Entry]) -> None:
+        """Have these written, after all that was added before."""
+        with self._changed:
+            self._given += entries
+            self._changed.notify()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was added has been written and reported."""
+        with self._changed:
+            return not (self._given or self._locked or self._busy)
+
+    def stop(self) -> None:
+        """End the thread; what is not written yet is dropped."""
+        self._ended.set()
+        with self._changed:
+            self._changed.notify()
+
+    def run(self) -> None:
+        try:
+            while batch := self._take():
+                self._commit(batch)
+                with self._changed:
+                    self._busy = False
+        except Stopped:
+            pass
+        except LeaseLost as error:
+            self._notify(LeaseGone(str(error)))
+        except Exception as error:  # the driver must not go on without its committer
+            log.exception("the committer failed")
+            self._notify(LeaseGone(f"the committer failed: {type(error).__name__}"))
+
+    def _take(self) -> list[Entry]:
+        with self._changed:
+            while not self._given and not self._ended.is_set():
+                if not self._changed.wait(TRY_AGAIN if self._locked else None):
+                    break
+            if self._ended.is_set():
+                return []
+            self._given, self._locked = self._locked + self._given, []
+            self._busy = True
+            size = count = 0
+            for count, entry in enumerate(self._given, 1):
+                size += len(entry.outcome.outcome or "") if entry.outcome else 0
+                size += len(entry.child.input) if entry.child else 0
+                if size > MAX_BYTES or count == MAX_ENTRIES:
+                    break
+            batch, self._given = self._given[:count], self._given[count:]
+            return batch
+
+    def _commit(self, batch: list[Entry]) -> None:
+        if self._refused:
+            batch = [entry for entry in batch if not self._is_void(entry)]
+        try:
+            self._write(batch)
+        except DataRefused as error:
+            self._split(batch, error)
+
+    def _is_void(self, entry: Entry) -> bool:
+        return entry.run in self._refused and _follows(entry)
+
+    def _done(self, batch: list[Entry]) -> None:
+        if self._refused:
+            self._refused.difference_update(entry.run for entry in batch if entry.settlement is not None)
+        if batch:
+            self._notify(CommitDone(batch))
+
+    def _write(self, batch: list[Entry]) -> None:
+        outcomes = [entry.outcome for entry in batch if entry.outcome is not None]
+        settlements = [entry.settlement for entry in batch if entry.settlement is not None]
+        children = [_child(entry, entry.child) for entry in batch if entry.child is not None]
+        taken = [
+            Taken(entry.signal, entry.outcome.node_key if entry.outcome else "")
+            for entry in batch
+            if entry.signal is not None
+        ]
+        failpoints.hit("before_commit")
+        store, incarnation = self._store, self._incarnation
+        began = time.monotonic()
+        settled = patiently(
+            "commit", lambda: store.commit(incarnation, outcomes, settlements, children, taken), self._ended
+        )
+        self._wrote(len(outcomes), time.monotonic() - began)
+        failpoints.hit("after_commit")
+        left_out = [each.execution_id for each in settlements if each.execution_id not in settled]
+        if left_out:  # they are not ours any more, or locked by somebody who takes his time
+            held = patiently("commit", lambda: store.held(incarnation, left_out), self._ended)
+            locked = [
+                entry
+                for entry in batch
+                if (end := entry.settlement) is not None
+                and end.execution_id in held
+                and end.claim in (None, held[end.execution_id])
+            ]
+            self._locked += locked
+            batch = [entry for entry in batch if entry not in locked]
+        self._done(batch)
+
+    def _split(self, batch: list[Entry], error: DataRefused) -> None:
+        executions = list(dict.fromkeys(entry.run.id for entry in batch))
+        if len(executions) > 1:
+            first = set(executions[: len(executions) // 2])
+            self._commit([entry for entry in batch if entry.run.id in first])
+            self._commit([entry for entry in batch if entry.run.id not in first])
+        elif len(batch) == 1:
+            self._give_up(batch[0], error)
+        else:
+            self._one_by_one(batch)
+
+    def _one_by_one(self, batch: list[Entry]) -> None:
+        """Of one execution: its end is only written if all of its outcomes were."""
+        refused = False
+        for entry in batch:
+            if refused and (entry.outcome is None or _follows(entry)):
+                continue
+            try:
+                self._write([entry])
+            except DataRefused as error:
+                refused = True
+                self._give_up(entry, error)
+
+    def _give_up(self, entry: Entry, error: DataRefused) -> None:
+        if entry.outcome is not None:
+            self._refused.add(entry.run)
+            log.warning("outcome refused", execution=entry.run.id, node=entry.outcome.node_key, reason=error.reason)
+            self._notify(Refused(entry.run, entry.outcome, error.reason))
+        elif entry.settlement is not None:  # nothing in it but the text of its error
+            text = error_text("error_refused", f"the database cannot hold this execution's error: {error.reason}")
+            self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
+
+
+def _follows(entry: Entry) -> bool:
+    """Whether it takes all outcomes before it for stored."""
+    end = entry.settlement
+    return end.status != "queued" if end is not None else entry.outcome is not None and entry.outcome.kind == "d"
+
+
+def _child(entry: Entry, child: Child) -> Child:
+    """Nobody waits for a child that is started by an outcome which is none of waiting."""
+    return child._replace(detached=entry.outcome is None or entry.outcome.kind != "g")

@@ -1,0 +1,400 @@
+"""The driver: one thread that decides, and a few that do.
+
+Everything that happens arrives in one inbox. A turn takes all that is in it, hands each event to its execution
+(ExecutionRun.handle, pure) and gives the commands to the pool and the committer, once per turn. The threads around it:
+
+    claimer        takes executions while there is room            -> ClaimedBatch
+    committer      writes outcomes, all that gathered in one go     -> CommitDone, Refused
+    lease keeper   renews the lease                                -> LeaseGone
+    housekeeper    timers, controls, reaping                       -> Controls
+    scheduler      starts what schedules ask for
+    clerk          enters runners into the database                -> RunnerEntered
+    pool handles   collect from the runners                        -> PoolEvent
+
+A driver is one incarnation. It ends when it is told to drain (what runs may finish and is committed, the rest is given
+back), or with LeaseLost, upon which everything in memory is dropped: others have it now. Whoever runs it may then start
+another one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
+from dray.actors.registry import HANDLERS
+from dray.cluster import failpoints, logs
+from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
+from dray.cluster.driver.clerk import Clerk, RunnerEntered
+from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, Refused
+from dray.cluster.driver.housekeeper import Controls, Housekeeper
+from dray.cluster.driver.lease_keeper import LeaseKeeper
+from dray.cluster.driver.observer import Observer, Parts
+from dray.cluster.driver.scheduler import Bounds, Scheduler
+from dray.cluster.driver.timers import Timers
+from dray.cluster.errors import GraphInvalid
+from dray.cluster.execution.attempts import Policy
+from dray.cluster.execution.commands import (
+    Abandon,
+    Begin,
+    Command,
+    Committed,
+    ControlChanged,
+    Dispatch,
+    Event,
+    NodeDone,
+    NodeLost,
+    OutcomeRefused,
+    Record,
+    SetTimer,
+    Settle,
+    TimerDue,
+    error_text,
+)
+from dray.cluster.execution.run import ExecutionRun
+from dray.cluster.graph.types import NO_GRAPH, Node
+from dray.store.driver_store import DriverStore
+from dray.store.errors import LeaseLost, Unavailable
+from dray.store.listener import Listener
+from dray.store.records import Settlement
+
+EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
+CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
+
+log = logs.get("driver")
+
+
+class DriverOptions(NamedTuple):
+    """Times in seconds; see cluster/settings.py for the meaning of each."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    claim_batch: int
+    poll_interval: float
+    lease_ttl: float
+    heartbeat: float
+    drain_timeout: float
+    default_shape: Shape
+    policy: Policy
+    keep: float | None = None
+    schedules: Bounds = Bounds()
+
+
+class Drain(NamedTuple):
+    """Take no more; finish what runs, unless at_once."""
+
+    at_once: bool = False
+
+
+class Driver:
+    """One incarnation: run() once, from the thread that decides. The other methods may be called from anywhere.
+
+    make_pool: given the function that takes pool events. listener: None = poll. info: shown beside the lease.
+    """
+
+    def __init__(
+        self,
+        incarnation: str,
+        store: DriverStore,
+        make_pool: Callable[[Callable[[Any], None]], Pool],
+        listener: Listener | None,
+        options: DriverOptions,
+        info: dict[str, Any],
+        observer: Observer | None = None,
+    ) -> None:
+        self.incarnation = incarnation
+        self._store = store
+        self._options = options
+        self._info = info
+        self._observer = observer or Observer()
+        self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._make_pool = make_pool
+        self._listener = listener
+        self._runs: dict[str, ExecutionRun] = {}
+        self._tasks: dict[int, tuple[ExecutionRun, int, int]] = {}  # number -> run, node, attempt
+        self._numbers = itertools.count(1)
+        self._entries: list[Entry] = []  # of this turn
+        self._timers = Timers()
+        self._shapes: dict[str, Shape] = {}
+        self._last_claim = 0.0
+        self._ask_at: float | None = None  # when to ask for more, where that was put off
+        self._drain_until: float | None = None
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            Collected: self._on_pool,
+            CommitDone: self._on_commit,
+            ClaimedBatch: self._on_claimed,
+            RunnerReady: self._on_pool,
+            RunnerLost: self._on_pool,
+            RunnerEntered: self._on_entered,
+            Refused: self._on_refused,
+            Controls: self._on_controls,
+            Drain: self._on_drain,
+            LeaseGone: self._on_lease_gone,
+        }
+
+    def drain(self, at_once: bool = False) -> None:
+        """Stop claiming, let running nodes finish for at most drain_timeout, give everything back, end run()."""
+        self._inbox.put(Drain(at_once))
+
+    def run(self, on_started: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> None:
+        """Drive until drained. on_started: called once the lease is there and the threads run. on_turn: after each.
+
+        Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good.
+        """
+        options, put = self._options, self._inbox.put
+        registered = time.monotonic()
+        self._store.register(self.incarnation, options.lease_ttl, self._info)
+        self._pool = self._make_pool(put)
+        self._clerk = Clerk(self._store, self.incarnation, put)
+        self._committer = Committer(self._store, self.incarnation, put, self._observer.wrote)
+        self._claimer = Claimer(
+            self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
+            self._listener is not None, put,
+        )  # fmt: skip
+        housekeeper = Housekeeper(
+            self._store, self.incarnation, options.heartbeat, put, self._claimer.hint, options.keep
+        )
+        keeper = self._keeper = LeaseKeeper(
+            self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
+        )
+        scheduler = Scheduler(self._store, options.schedules, self._claimer.hint)
+        threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper, scheduler]
+        if self._listener is not None:
+            threads.append(ListenThread(self._listener, self._claimer.hint))
+        released = False
+        parts = Parts(self._pool, self._committer, keeper, self._timers, self._runs, self._tasks)
+        self._observer.begin(self.incarnation, options.lease_ttl, parts)
+        try:
+            for thread in threads:
+                thread.start()
+            self._pool.start()
+            on_started()
+            while not self._drained():
+                self._turn()
+                on_turn()
+            failpoints.hit("before_release")
+            self._claimer.stop()
+            self._claimer.join()  # what it claims after the release would be nobody's
+            released = self._release()
+        finally:
+            for thread in threads:
+                thread.stop()
+            self._pool.stop()
+            self._clerk.stop()
+            for thread in threads:
+                thread.join(timeout=5.0)
+            log.info("driver ended", incarnation=self.incarnation, released=released)
+
+    def _release(self) -> bool:
+        try:
+            self._store.release(self.incarnation)
+        except Unavailable as error:  # whoever told us to stop waits: the lease will run out, and others go on then
+            log.warning("cannot give back what is held", reason=error.reason, lease_ttl=self._options.lease_ttl)
+            return False
+        return True
+
+    # A turn
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        try:
+            event = self._inbox.get(timeout=self._patience(now))
+            now = time.monotonic()
+            self._handlers[type(event)](event, now)
+            for _ in range(EVENTS_PER_TURN):
+                event = self._inbox.get_nowait()
+                self._handlers[type(event)](event, now)
+        except queue.Empty:
+            now = time.monotonic()
+        # The keeper may still wait for the answer to its last renewal.
+        if time.monotonic() >= self._keeper.trusted_until:
+            self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
+        for run, node in self._timers.due(now):
+            self._handle(run, TimerDue(node), now)
+        if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
+            self._committer.add(self._entries)
+            self._entries = []
+        self._pool.tick(now)
+        self._pool.flush()
+        failpoints.hit("after_dispatch")
+        self._ask_for_more(now)
+        self._observer.turn(now)
+
+    def _patience(self, now: float) -> float:
+        """Seconds to wait for an event, at most: until the next timer of any kind."""
+        times = [now + 1.0, self._pool.wake_at(), self._timers.next, self._drain_until, self._ask_at]
+        return max(0.0, min(each for each in times if each is not None) - now)
+
+    def _ask_for_more(self, now: float) -> None:
+        self._ask_at = None
+        room = self._options.concurrency - len(self._runs)
+        if room <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
+            return
+        # A busy driver with little room waits a moment for more of it: one claim per 100 executions, not per one.
+        worth_it = room * 2 >= min(self._options.claim_batch, self._options.concurrency)
+        at = self._last_claim + CLAIM_GAP
+        if worth_it or now >= at:
+            self._claimer.ask(room)
+        else:
+            self._ask_at = at
+
+    # Events
+
+    def _on_claimed(self, batch: ClaimedBatch, now: float) -> None:
+        self._claimer.accept()
+        self._last_claim = now
+        self._observer.takes(len(batch.found))
+        for found in batch.found:
+            if isinstance(found.graph, GraphInvalid):
+                self._refuse_graph(found, found.graph)
+                continue
+            run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
+            self._handle(run, Begin(found.stored, found.signals, found.children), now)
+        failpoints.hit("after_plan")
+
+    def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
+        text = error_text("graph_invalid", str(error.problems[0]))
+        run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
+        run.closed = True
+        self._entries.append(Entry(run, settlement=Settlement(run.id, "failed", None, text, run.claim.claim_count)))
+
+    def _on_pool(self, event: Any, now: float) -> None:
+        news = self._pool.handle(event)
+        self._observer.pool_news(news)
+        if news.results:
+            failpoints.hit("after_collect")
+        for runner, result in news.results:
+            task = self._tasks.pop(result.id, None)
+            if task is not None:
+                run, node, attempt = task
+                self._observer.collected(run.scopes.node(node).type, result)
+                run.tasks.pop(result.id, None)
+                self._handle(run, NodeDone(node, attempt, result, runner), now)
+        for number, reason, crash in news.lost:
+            task = self._tasks.pop(number, None)
+            if task is not None:
+                run, node, attempt = task
+                run.tasks.pop(number, None)
+                self._handle(run, NodeLost(node, attempt, reason, crash), now)
+        self._book(news)
+
+    def _on_commit(self, event: CommitDone, now: float) -> None:
+        for run, _, then, settlement, _, _ in event.entries:
+            if settlement is not None:
+                if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
+                    del self._runs[run.id]
+                self._observer.ended(run, settlement)
+            elif then:
+                self._handle(run, Committed(then), now)
+
+    def _on_refused(self, event: Refused, now: float) -> None:
+        self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
+
+    def _on_controls(self, event: Controls, now: float) -> None:
+        for execution, control in event.asked:
+            run = self._runs.get(execution)
+            if run is not None:
+                self._handle(run, ControlChanged(control), now)
+        for execution, news in event.news:
+            run = self._runs.get(execution)
+            if run is not None:
+                self._handle(run, news, now)
+
+    def _on_entered(self, event: RunnerEntered, now: float) -> None:
+        self._pool.admit(event.runner, event.db_id)
+
+    def _on_drain(self, event: Drain, now: float) -> None:
+        if self._drain_until is None:
+            self._drain_until = now + self._options.drain_timeout
+            self._observer.drains()
+            # A node that may run once at most and has started must run now: the next driver would fail it.
+            once = [each for each, (run, node, _) in self._tasks.items() if run.scopes.node(node).at_most_once]
+            self._pool.drain(set(once))
+            log.info("draining", executions=len(self._runs), nodes=len(self._tasks))
+        if event.at_once:
+            self._drain_until = now
+
+    def _on_lease_gone(self, event: LeaseGone, now: float) -> None:
+        log.error("the lease is lost", incarnation=self.incarnation, reason=event.reason, executions=len(self._runs))
+        raise LeaseLost(event.reason)
+
+    # Commands
+
+    def _handle(self, run: ExecutionRun, event: Event, now: float) -> None:
+        try:
+            self._carry_out(run, run.handle(event, now), now)
+        except Exception as error:  # a bug of ours: this execution fails, the others go on
+            log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
+            run.closed = True
+            self._entries = [entry for entry in self._entries if entry.run is not run]
+            text = error_text("internal", f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
+            end = Settlement(run.id, "failed", None, text, run.claim.claim_count)
+            self._carry_out(run, [Abandon(), Settle(end)], now)
+
+    def _carry_out(self, run: ExecutionRun, commands: Iterable[Command], now: float) -> None:
+        for command in commands:
+            if type(command) is Dispatch:
+                self._dispatch(run, command, now)
+            elif type(command) is Record:
+                if command.outcome.kind == "s" and self._drain_until is not None:
+                    continue  # it will not be dispatched, and one that has started is never started again
+                self._entries.append(Entry(run, command.outcome, command.then, None, command.child, command.signal))
+            elif type(command) is Settle:
+                self._entries.append(Entry(run, settlement=command.settlement))
+            elif type(command) is SetTimer:
+                self._timers.set(now + command.seconds, run, command.node)
+            elif type(command) is Abandon:
+                self._abandon(run, command.nodes)
+
+    def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
+        if self._drain_until is not None and not run.scopes.node(command.node).at_most_once:
+            return  # the next driver will
+        number = next(self._numbers)
+        self._tasks[number] = (run, command.node, command.attempt)
+        run.tasks[number] = command.node
+        node = run.scopes.node(command.node)
+        shape = self._shape(node)
+        task = run.task(number, command.node, command.attempt, now)
+        self._pool.add(node.spec, task, shape.alone() if command.suspect else shape)
+
+    def _abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
+        numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}
+        for number in numbers:
+            self._tasks.pop(number, None)
+            del run.tasks[number]
+        if numbers:
+            self._pool.cancel(numbers)
+
+    def _shape(self, node: Node) -> Shape:
+        default = self._options.default_shape
+        if node.asks is not None:  # not kept: there may be as many as graphs
+            return shape_of(HANDLERS.get(node.type), default, node.asks)
+        shape = self._shapes.get(node.type)
+        if shape is None:  # a type that is not registered here: a runner will say so
+            shape = self._shapes[node.type] = shape_of(HANDLERS.get(node.type), default)
+        return shape
+
+    # Runners
+
+    def _book(self, news: News) -> None:
+        for runner, info in news.ready:
+            self._clerk.enter(runner, info)
+        for db_id, reason in news.ended:
+            self._clerk.leave(db_id, reason)
+
+    def _drained(self) -> bool:
+        if self._drain_until is None:
+            return False
+        if time.monotonic() >= self._drain_until:
+            log.warning("drain timeout: giving back what still runs", nodes=len(self._tasks))
+            return True
+        return (
+            not self._pool.in_flight
+            and not self._pool.waiting
+            and not self._entries
+            and self._committer.idle
+            and self._inbox.empty()
+        )

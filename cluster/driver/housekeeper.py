@@ -1,0 +1,127 @@
+"""What a driver does on the side, on a thread and a connection of its own: wakes executions whose timer is due, reads
+what people asked of the executions that it holds, reaps incarnations whose lease ran out, and deletes what ended long
+ago.
+
+Waking, reaping and deleting are for the whole database: every driver does them, skips what another is doing, and twice
+is once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from dray.cluster import logs
+from dray.cluster.driver.news import by_execution
+from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.execution.commands import News
+from dray.store.driver_store import DriverStore
+from dray.store.errors import StoreError
+
+TURN = 1.0  # seconds between two turns when no timer is due earlier; how long a cancel may take to be noticed
+SHORTEST_TURN = 0.05
+WAKE_LIMIT = 1_000
+PRUNE_LIMIT = 500  # executions that are deleted in one go
+PRUNE_SHARE = 10  # a tenth of this thread's time at most
+PRUNE_PAUSE = 300.0  # seconds until the next round, when all that is old has been looked at
+
+log = logs.get("housekeeper")
+
+
+class Controls(NamedTuple):
+    """(execution id, what is asked of it) of executions that this driver holds. news: (execution id, what came)."""
+
+    asked: list[tuple[str, str]]
+    news: Sequence[tuple[str, News]] = ()
+
+
+class Housekeeper(threading.Thread):
+    """notify: takes Controls. woken: called when timers of this database were due, to look for work at once.
+
+    reap_every: seconds. keep: seconds that executions are kept after their end, None = for ever.
+    """
+
+    def __init__(
+        self,
+        store: DriverStore,
+        incarnation: str,
+        reap_every: float,
+        notify: Callable[[object], None],
+        woken: Callable[[], None],
+        keep: float | None = None,
+    ) -> None:
+        super().__init__(name="housekeeper", daemon=True)
+        self._store = store
+        self._incarnation = incarnation
+        self._reap_every = reap_every
+        self._notify = notify
+        self._woken = woken
+        self._keep = keep
+        self._next_prune = time.monotonic()
+        self._pruned: str | None = None  # how far this round has come
+        self._deleted = 0
+        self._ended = threading.Event()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def run(self) -> None:
+        pause = 0.0
+        next_reap = time.monotonic()
+        while not self._ended.wait(pause):
+            pause = TURN
+            try:
+                pause = patiently("timers and controls", self._turn, self._ended)
+                if time.monotonic() >= next_reap:
+                    self._reap()
+                    next_reap = time.monotonic() + self._reap_every
+                self._prune()
+            except Stopped:
+                return
+            except StoreError as error:
+                log.warning("housekeeping failed", reason=str(error))
+            except Exception:  # a bug of ours; without this thread no timer and no cancel would work
+                log.exception("housekeeping failed")
+
+    def _turn(self) -> float:
+        """Seconds until the next turn."""
+        woken, next_due = self._store.wake_due(WAKE_LIMIT)
+        if woken:
+            log.debug("timers due", executions=woken)
+            self._woken()
+        placed = self._store.place_marks(WAKE_LIMIT)
+        if placed:
+            self._woken()
+        asked = self._store.controls(self._incarnation)
+        news = list(by_execution(*self._store.news_of_driver(self._incarnation)).items())
+        if asked or news:
+            self._notify(Controls(asked, news))
+        if WAKE_LIMIT in (woken, placed):
+            return 0.0
+        return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
+
+    def _reap(self) -> None:
+        for dead in self._store.reap():  # not patiently: an execution that somebody keeps locked is for the next turn
+            log.warning(
+                "reaped a driver whose lease ran out",
+                incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued,
+            )  # fmt: skip
+            if dead.requeued:
+                self._woken()
+
+    def _prune(self) -> None:
+        """One batch: a long history is deleted slowly, beside the work."""
+        began = time.monotonic()
+        if self._keep is None or began < self._next_prune:
+            return
+        self._next_prune = began + PRUNE_PAUSE  # also where it fails
+        deleted, self._pruned = self._store.prune(self._keep, PRUNE_LIMIT, self._pruned)
+        self._deleted += deleted
+        if self._pruned is not None:
+            now = time.monotonic()
+            self._next_prune = now + PRUNE_SHARE * (now - began)
+        elif self._deleted:
+            log.info("deleted executions that ended long ago", executions=self._deleted)
+            self._deleted = 0

@@ -1,0 +1,128 @@
+"""What happens to an execution (events) and what is to be done about it (commands). ExecutionRun.handle() maps one to
+the other; the driver makes the former and carries out the latter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from dray.actors.messages import NodeResult
+from dray.store.records import Child, ChildEnd, Outcome, Settlement, Signal, StoredOutcome
+
+# Events
+
+
+class Begin(NamedTuple):
+    """The execution was claimed. stored: its checkpoints so far, per node in the order of their attempts.
+
+    signals, children: what it may have waited for and has not taken in yet.
+    """
+
+    stored: Sequence[StoredOutcome] = ()
+    signals: Sequence[Signal] = ()
+    children: Sequence[ChildEnd] = ()
+
+
+class News(NamedTuple):
+    """Signals came, or children ended, while it runs. What it knows already may be among them."""
+
+    signals: Sequence[Signal] = ()
+    children: Sequence[ChildEnd] = ()
+
+
+class NodeDone(NamedTuple):
+    """A runner answered. runner: its id in the database."""
+
+    node: int
+    attempt: int
+    result: NodeResult
+    runner: int | None = None
+
+
+class NodeLost(NamedTuple):
+    """The runner is gone and its answer with it. crash: False for a planned stop, which counts for nothing."""
+
+    node: int
+    attempt: int
+    reason: str
+    crash: bool
+    runner: int | None = None
+
+
+class Committed(NamedTuple):
+    """An outcome is in the database; these nodes waited for it."""
+
+    nodes: Sequence[int]
+
+
+class TimerDue(NamedTuple):
+    """node: whose wait is over; None: the time of the whole execution."""
+
+    node: int | None
+
+
+class ControlChanged(NamedTuple):
+    """Somebody asked for something. control: cancel or pause."""
+
+    control: str
+
+
+class OutcomeRefused(NamedTuple):
+    """The database cannot hold this outcome, whatever we do: nothing of its batch entry is stored."""
+
+    outcome: Outcome
+    reason: str
+
+
+Event: TypeAlias = Begin | News | NodeDone | NodeLost | Committed | TimerDue | ControlChanged | OutcomeRefused
+
+# Commands
+
+
+class Dispatch(NamedTuple):
+    """Give the node to a runner. suspect: its runner died more than once, so it must not share one."""
+
+    node: int
+    attempt: int
+    suspect: bool = False
+
+
+class Record(NamedTuple):
+    """Write the outcome; once it is committed, come back with Committed(then).
+
+    child: start it in the same transaction. signal: the id of the one that this outcome takes, in the same transaction.
+    """
+
+    outcome: Outcome
+    then: Sequence[int] = ()
+    child: Child | None = None
+    signal: int | None = None
+
+
+class Settle(NamedTuple):
+    """Write the outcomes recorded so far and give the execution back; it is over for this driver."""
+
+    settlement: Settlement
+
+
+class SetTimer(NamedTuple):
+    """Come back with TimerDue(node) in so many seconds."""
+
+    node: int | None
+    seconds: float
+
+
+class Abandon(NamedTuple):
+    """Cancel what still runs of this execution, or only of these nodes; nobody waits for the answers."""
+
+    nodes: Sequence[int] | None = None
+
+
+Command: TypeAlias = Dispatch | Record | Settle | SetTimer | Abandon
+
+
+def error_text(kind: str, message: str, node: str | None = None) -> str:
+    """An error as it is stored. kind: as NodeFailure.type."""
+    error = {"type": kind, "message": message}
+    return json.dumps(error if node is None else {**error, "node": node}, ensure_ascii=False)

@@ -1,0 +1,25 @@
+"""From what an author wrote to what executions run: read, checked, stored, loaded. Pure, and knows no execution.
+
+files.py         workflow files: read, and made canonical
+models.py        the parts of a graph as users write them, and pydantic's complaints in one line
+source.py        reads a graph in any of the shapes in circulation
+json_text.py     is it JSON that Postgres can keep?
+canonical.py     the form that is stored; the page at its top shows it
+check.py         what is wrong with a graph, all of it at once; what is derived from it is in the files below
+labels.py        what the label on an edge means
+order.py         topological order, cycles, reach, ancestors
+loops.py         what a loop node is, and how it is drawn
+regions.py       the loops of a graph: regions that nest, each with one entry
+breaks.py        the same where break and continue are in it
+bodies.py        the edges of loops as they are stored, and what expressions call a turn
+view.py          a graph with its regions as one without cycles
+forks.py         what a fork's options say
+tries.py         try, catch and finally as edges that failures take
+needs.py         what each node must be given
+resources.py     what a node asks of the cluster
+limits.py        queue, priority, concurrency and rate of a workflow
+schedule.py      when a workflow runs by itself
+types.py         the graph in memory: regions, each without a cycle
+load.py          makes it from the stored form
+diff.py          what two versions differ in
+"""

@@ -1,0 +1,269 @@
+"""Checks a graph that could be read: types, configs, edges and shape. Finds all problems, not the first one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from dray.actors.expressions.config import References, prepare
+from dray.actors.registry import INSTEAD, HandlerSpec
+from dray.cluster.graph import labels as graph_labels
+from dray.cluster.graph import loops
+from dray.cluster.graph import order as graph_order
+from dray.cluster.graph.bodies import region_names, settle_loop_edges
+from dray.cluster.graph.breaks import find_regions
+from dray.cluster.graph.forks import borne, resolve_forks
+from dray.cluster.graph.models import pydantic_messages, quoted
+from dray.cluster.graph.needs import Needs
+from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
+from dray.cluster.graph.resources import MAX_SHAPES
+from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.tries import resolve_tries
+from dray.cluster.graph.types import BUILTIN
+from dray.cluster.graph.view import View
+
+MAX_COMPARISONS = 20_000
+
+
+class Nearest:
+    """Finds the name that was probably meant.
+
+    Comparing is slow, so one graph gets a budget: the first mistakes get a hint.
+    """
+
+    def __init__(self) -> None:
+        self._budget = MAX_COMPARISONS
+        self._known: dict[str, str] = {}
+
+    def hint(self, name: str, names: Collection[str]) -> str:
+        """` (did you mean 'x'?)`, or nothing."""
+        if name not in self._known:
+            self._known[name] = self._find(name, names)
+        return self._known[name]
+
+    def _find(self, name: str, names: Collection[str]) -> str:
+        if len(name) > 64 or len(names) > self._budget:
+            return ""
+        self._budget -= len(names)
+        short = [each for each in names if len(each) <= 64]
+        lower = {each.lower(): each for each in reversed(short)}
+        match = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+        return f" (did you mean {quoted(lower[match[0]])}?)" if match else ""
+
+
+@dataclass(slots=True)
+class Checked:
+    """What the canonical form is made of. edges: (from, to, label), without doubles; added: (from, to, label, role)."""
+
+    configs: list[dict[str, Any]] = field(default_factory=list)
+    references: list[References] = field(default_factory=list)
+    edges: list[LabelledEdge] = field(default_factory=list)
+    regions: Regions = field(default_factory=lambda: Regions([], [], []))
+    added: list[Added] = field(default_factory=list)
+    forks: list[dict[str, Any]] = field(default_factory=list)
+    needs: list[dict[str, Any]] = field(default_factory=list)
+    entry: str | None = None
+
+
+def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findings) -> Checked:
+    """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
+    checked = Checked()
+    for node in graph.nodes:
+        if loops.is_loop(node):
+            node.config = loops.tidy(node.config)
+        if loops.is_loop(node) or node.type in loops.LEAVING:
+            for key in loops.FIXED:
+                if holds_template(node.config.get(key)):
+                    findings.problem(node.place, f"config.{key}: is read when the workflow is stored: write it out")
+    shape = Findings()  # told after the nodes, but their expressions must know which loops they are in
+    loose = _check_edges(graph, checked, shape)
+    _find_entry(graph, checked, shape)
+    checked.regions = find_regions(graph, checked.edges, _entry_index(graph, checked), loose, shape)
+    is_sound = graph.whole and not shape.problems
+    _check_nodes(graph, checked, handlers, findings, regions_known=is_sound)
+    _check_resources(graph, findings)
+    findings.problems += shape.problems
+    findings.warnings += shape.warnings
+    if is_sound:
+        _check_shape(graph, checked, handlers, findings)
+    return checked
+
+
+def _check_nodes(
+    graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings, regions_known: bool
+) -> None:
+    node_ids = frozenset(graph.known)
+    nearest = Nearest()
+    names = region_names(graph, checked.regions)
+    every_name = {name: path for each in names for name, path in each.items()}
+    for position, node in enumerate(graph.nodes):
+        handler = handlers.get(node.type)
+        if handler is None:
+            hint = f": use {INSTEAD[node.type]}" if node.type in INSTEAD else nearest.hint(node.type, handlers.keys())
+            hint = hint or ": load the module that registers a handler for it"
+            findings.problem(node.place, f"unknown type {quoted(node.type)}{hint}")
+        elif handler.is_plug_in:
+            findings.warn(node.place, f"fails when it runs: needs plug-in {quoted(node.type)}, a handler of your own")
+        home = checked.regions.home[position]
+        aliases = (names[home] if home != ROOT else {}) if regions_known else every_name
+        prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases)
+        checked.configs.append(prepared.config)
+        references = prepared.references
+        if len(references.nodes) == len(node_ids):  # a computed id: one set for all nodes, not one each
+            references = references._replace(nodes=node_ids)
+        checked.references.append(references)
+        expression_paths = {_path(path) for path, _ in prepared.problems}
+        for path, message in prepared.problems:
+            findings.problem(node.place, f"{_path(path)}: {message}")
+        for path, message in prepared.warnings:
+            findings.warn(node.place, f"{_path(path)}: {message}")
+        for message in config_messages(handler, node.config):
+            if message.partition(":")[0] not in expression_paths:
+                findings.problem(node.place, message)
+
+
+def _check_resources(graph: RawGraph, findings: Findings) -> None:
+    """Only nodes that runners run can ask for a runner."""
+    shapes: set[str] = set()
+    for node in graph.nodes:
+        asks = node.options.get("resources")
+        if asks is None:
+            continue
+        shapes.add(json.dumps(asks, sort_keys=True))
+        if loops.is_loop(node):
+            findings.problem(node.place, "resources: a loop only counts its turns: give them to nodes of its body")
+        elif node.type in BUILTIN:
+            findings.problem(node.place, f"resources: no runner runs a node of type {quoted(node.type)}: remove them")
+    if len(shapes) > MAX_SHAPES:
+        message = f"its nodes ask for {len(shapes)} different resources, more than {MAX_SHAPES}: let some be alike"
+        findings.problem("graph", message)
+
+
+def _path(path: str) -> str:
+    return f"config.{path}" if path and not path.startswith("[") else f"config{path}"
+
+
+def config_messages(handler: HandlerSpec | None, config: dict[str, Any]) -> list[str]:
+    """What the handler's model has against the config, except where a template gives the value only at run time."""
+    if handler is None or handler.config_model is None:
+        return []
+    try:
+        handler.config_model.model_validate(config)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_input=False)
+        return pydantic_messages([each for each in errors if not _is_templated(config, each)], "config")
+    except Exception as error:  # noqa: BLE001  # a validator is a user's code, which may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return [f"config: the check of type {quoted(handler.type)} failed with {reason}"]
+    return []
+
+
+def _is_templated(config: dict[str, Any], error: Mapping[str, Any]) -> bool:
+    if error["type"] == "missing":
+        return False
+    value: Any = config
+    for part in error["loc"]:
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            value = value[part]
+    return holds_template(value)
+
+
+def holds_template(value: Any) -> bool:
+    """Whether a `{{ }}` stands anywhere in the value."""
+    if isinstance(value, str):
+        return "{{" in value
+    if isinstance(value, dict):
+        return any(map(holds_template, value.values()))
+    return isinstance(value, list) and any(map(holds_template, value))
+
+
+def _check_edges(graph: RawGraph, checked: Checked, findings: Findings) -> frozenset[int]:
+    """Settles ends and labels; gives the nodes with an edge that hangs in the air, whose shape proves nothing."""
+    index = {node.id: position for position, node in enumerate(graph.nodes)}
+    nearest = Nearest()
+    edges: dict[LabelledEdge, None] = {}
+    loose: set[int] = set()
+    for edge in graph.edges:
+        unknown = dict.fromkeys(end for end in (edge.source, edge.target) if end not in graph.known)
+        for end in unknown:
+            findings.problem(
+                edge.place,
+                f"there is no node {quoted(end)}{nearest.hint(end, graph.known)}: add the node or remove the edge",
+            )
+        if edge.source == edge.target:
+            findings.problem(edge.place, "goes from a node to itself: remove it, a loop needs other nodes as its body")
+        if unknown or edge.source == edge.target or edge.source not in index or edge.target not in index:
+            loose.update(index[end] for end in (edge.source, edge.target) if end in index)
+            continue
+        source = index[edge.source]
+        for label in graph_labels.settle(edge, graph.nodes[source], findings):
+            edges[source, index[edge.target], label] = None
+    checked.edges = list(edges)
+    return frozenset(loose)
+
+
+def _find_entry(graph: RawGraph, checked: Checked, findings: Findings) -> None:
+    if graph.entry in graph.known:
+        checked.entry = graph.entry
+    elif graph.entry is not None:
+        findings.warn(
+            "graph", f"entry_node_id {quoted(graph.entry)} names no node, so every node without an incoming edge starts"
+        )
+
+
+def _entry_index(graph: RawGraph, checked: Checked) -> int | None:
+    if checked.entry is None:
+        return None
+    return next((position for position, node in enumerate(graph.nodes) if node.id == checked.entry), None)
+
+
+def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings) -> None:
+    settle_loop_edges(graph, checked.edges, checked.regions, findings)
+    view = View(checked.edges, checked.regions)
+    checked.added += resolve_tries(graph, checked.edges, checked.regions, view, findings)
+    if view.numbered != len(checked.edges):
+        view = View(checked.edges, checked.regions)
+    forks, order = resolve_forks(graph, checked.edges, view, checked.configs, findings)
+    checked.forks = forks
+    checked.added = borne(forks, [node.id for node in graph.nodes], checked.added) + order
+    _warn_unlabelled(graph, checked, findings)
+    _check_reach(graph, checked, view, findings)
+    if findings.problems:
+        return
+    needs = Needs(graph, checked.edges, checked.regions, checked.added, checked.references, handlers)
+    checked.needs = needs.settle(findings)
+
+
+def _warn_unlabelled(graph: RawGraph, checked: Checked, findings: Findings) -> None:
+    labels: dict[int, set[str | None]] = defaultdict(set)
+    for source, _, label in checked.edges:
+        if graph.nodes[source].type in graph_labels.SELECTING and graph.nodes[source].type != "catch":
+            labels[source].add(label)
+    for source, found in labels.items():
+        if None in found and found <= {None, *graph_labels.ERROR_LABELS}:
+            findings.warn(
+                graph.nodes[source].place,
+                "its edges have no labels, so all are followed whatever it decides: label them",
+            )
+
+
+def _check_reach(graph: RawGraph, checked: Checked, view: View, findings: Findings) -> None:
+    entry = _entry_index(graph, checked)
+    if entry is None:
+        return
+    start = view.item(entry, ROOT)
+    reached = graph_order.reachable([[end for end, _ in out] for out in view.out], start)
+    for item in range(len(view.out)):
+        # What hangs behind it is mended with it.
+        if view.is_used(item) and view.home(item) == ROOT and item not in reached and not view.into[item]:
+            way = "draw an edge to it, remove it, or leave entry_node_id out to start at every root"
+            place = graph.nodes[view.node(item)].place
+            findings.problem(place, f"cannot be reached from the entry {quoted(checked.entry)}: {way}")

@@ -1,0 +1,382 @@
+"""From the stored form of a graph to regions, each without a cycle (canonical.py shows it). Trusts what it is given.
+
+An edge that leaves a region becomes an exit of it, and in the region around it an edge of the node that stands for the
+whole; and so on outwards, until both ends are in one region. A value read from another region is found by how many
+scopes outwards it is (Read.up), and one from inside a loop that is over by its Export.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from dray.actors.messages import NodeSpec
+from dray.cluster.errors import GraphInvalid, Problem
+from dray.cluster.graph.labels import SELECTING
+from dray.cluster.graph.resources import asks_of
+from dray.cluster.graph.types import (
+    BACK,
+    BUILTIN,
+    EXIT,
+    FORMAT,
+    HEADER,
+    ORDER,
+    Edge,
+    Export,
+    Fork,
+    Graph,
+    Node,
+    Read,
+    Region,
+)
+
+LOOPS = frozenset({"each", "for", "while"})
+DEFAULT_PARALLEL = 20
+_Reads: TypeAlias = dict[str, tuple[Read, ...]]
+_TO_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
+def load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> Graph:
+    """The Graph of a stored canonical form. Raises GraphInvalid if what is stored cannot have come from canonical()."""
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        place = f"workflow {name!r} version {version}"
+        found = stored.get("format") if isinstance(stored, dict) else None
+        message = (
+            f"is stored in format {found!r}, this Dray reads format {FORMAT}: use the Dray that stored it, or newer"
+        )
+        raise GraphInvalid([Problem(place, message)])
+    try:
+        return Builder(workflow_id, stored).graph(name, version)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        trouble = f"the stored graph is damaged ({type(error).__name__}: {error}): register the workflow again"
+        raise GraphInvalid([Problem(f"workflow {name!r} version {version}", trouble)]) from error
+
+
+class _Draft:
+    """A region in the making. parent: the one around it, and `place` this one's node there."""
+
+    def __init__(self, kind: str, header: str, parent: _Draft | None) -> None:
+        self.kind = kind
+        self.header = header
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.ids: list[str] = []
+        self.local: dict[str, int] = {}  # id -> index; of a cycle, its header stands for it in the region around it
+        self.inner: dict[int, _Draft] = {}
+        self.edges: list[Edge] = []
+        self.starts: list[int] = []
+        self.exits = 0
+        self.exports: dict[tuple[int, bool], int] = {}  # slot of a value inside, is a variable -> slot outside
+        self.slots = 0
+
+    def add(self, node_id: str) -> int:
+        self.local[node_id] = len(self.ids)
+        self.ids.append(node_id)
+        return self.local[node_id]
+
+    @property
+    def place(self) -> int:
+        assert self.parent is not None
+        return self.parent.local[self.header]
+
+    def export(self, slot: int, stays: bool) -> int:
+        """The slot, in the region around this one, of a value of this one."""
+        assert self.parent is not None
+        if (slot, stays) not in self.exports:
+            self.exports[slot, stays] = self.parent.slots
+            self.parent.slots += 1
+        return self.exports[slot, stays]
+
+
+class Builder:
+    """Makes one Graph. Raises KeyError, TypeError and the like for a form that canonical() cannot have made."""
+
+    def __init__(self, workflow_id: int, stored: dict[str, Any]) -> None:
+        self._workflow_id = workflow_id
+        self._stored = stored
+        self._nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in stored["nodes"]}
+        self._root = _Draft("root", "", None)
+        self._drafts = [self._root]
+        self._home: dict[str, _Draft] = {}  # id -> its innermost region
+
+    def graph(self, name: str, version: int) -> Graph:
+        self._place_nodes()
+        for edge in self._stored["edges"] + self._stored.get("added", []):
+            self._connect(edge)
+        self._set_starts()
+        for draft in self._drafts:
+            draft.slots = len(draft.ids)
+        made: dict[_Draft, Region] = {}
+        reads = {node_id: self._reads(node_id) for node_id in self._nodes}
+        readers = self._readers(reads)
+        for draft in reversed(self._drafts):  # inner ones first
+            made[draft] = self._region(draft, reads, readers[draft], made)
+        width = max(len(draft.ids) for draft in self._drafts) + 1
+        return Graph(self._workflow_id, name, version, made[self._root], width, self._stored.get("timeout"))
+
+    # Nodes
+
+    def _place_nodes(self) -> None:
+        described = self._stored.get("regions", [])
+        for region in described:
+            parent = self._root if region["parent"] is None else self._drafts[region["parent"] + 1]
+            self._drafts.append(_Draft(region["kind"], region["header"], parent))
+        for region, draft in zip(described, self._drafts[1:], strict=True):
+            self._home.update((node_id, draft) for node_id in region["nodes"])
+        for node_id in self._nodes:
+            draft = self._home.setdefault(node_id, self._root)
+            draft.add(node_id)
+        for draft in self._drafts[1:]:
+            parent = draft.parent
+            assert parent is not None
+            if draft.kind == "cycle":
+                parent.add(draft.header)
+            parent.inner[draft.place] = draft
+
+    def _connect(self, edge: dict[str, Any]) -> None:
+        source, target, role = edge["from"], edge["to"], edge.get("role")
+        at = self._home[source]
+        if role == "body":
+            inner = at.inner[at.local[source]]
+            inner.starts.append(inner.local[target])
+            return
+        start: int = at.local[source]
+        label: str | int | None = ORDER if role == "order" else self._label(edge)
+        goal = self._home[target]
+        if role == "catch" and at.kind == "cycle" and at.header == source and not self._is_inside(goal, at):
+            assert at.parent is not None
+            start, at = at.place, at.parent  # the failure of any node of the cycle
+        while True:
+            if role == "back" and at.header == target:
+                at.edges.append(Edge(start, BACK, label))
+                return
+            inside = goal
+            while inside.depth > at.depth:
+                assert inside.parent is not None
+                inside = inside.parent
+            if inside is at:
+                break
+            at.edges.append(Edge(start, EXIT - at.exits, label))
+            label, start = at.exits, at.place
+            at.exits += 1
+            assert at.parent is not None
+            at = at.parent
+        at.edges.append(Edge(start, self._local(at, target), label))
+
+    def _local(self, at: _Draft, node_id: str) -> int:
+        """The node of the region that is, or stands for, this one."""
+        here = self._home[node_id]
+        if here is at:
+            return at.local[node_id]
+        while here.parent is not at:
+            assert here.parent is not None
+            here = here.parent
+        return here.place
+
+    def _label(self, edge: dict[str, Any]) -> str | None:
+        """An edge "success" is one that is always followed, unless its node has a choice of that name."""
+        label: str | None = edge["label"]
+        if label == "success":
+            source = self._nodes[edge["from"]]
+            choices = source["config"].get("cases") or source["config"].get("approval_options") or ()
+            return label if source["type"] in SELECTING and label in choices else None
+        return label
+
+    def _set_starts(self) -> None:
+        entry = self._stored["entry"]
+        for draft in self._drafts:
+            if draft.kind == "cycle":
+                draft.starts = [draft.local[draft.header]]
+        if entry is not None:
+            self._root.starts = [self._local(self._root, entry)]
+        else:
+            entered = {edge.target for edge in self._root.edges}
+            self._root.starts = [node for node in range(len(self._root.ids)) if node not in entered]
+
+    # Values
+
+    def _reads(self, node_id: str) -> _Reads:
+        needs = self._nodes[node_id]["needs"]
+        found = {kind: tuple(self._read(node_id, each) for each in needs[kind]) for kind in ("nodes", "inputs")}
+        found["error"] = tuple(self._failure(node_id, each) for each in needs.get("error", ()))
+        variables = [read for each in needs["vars"] for read in self._variable(node_id, each)]
+        found["vars"] = tuple(sorted(variables, key=lambda read: -read.up))  # what is set further inside is newer
+        return found
+
+    def _read(self, reader: str, wanted: str) -> Read:
+        at, home = self._home[reader], self._home[wanted]
+        own = self._own_region(wanted)
+        if own is not None and self._is_inside(at, own):  # a loop node, read in its body: the turn's index and item
+            return Read(at.depth - own.depth, HEADER, wanted)
+        slot = home.local[wanted]
+        while not self._is_inside(at, home):
+            slot = home.export(slot, stays=False)
+            assert home.parent is not None
+            home = home.parent
+        return Read(at.depth - home.depth, slot, wanted)
+
+    def _failure(self, reader: str, wanted: str) -> Read:
+        """Where a failure is told: a loop or cycle that it led out of has it too."""
+        at, home = self._home[reader], self._home[wanted]
+        slot = home.local[wanted]
+        while not self._is_inside(at, home):
+            slot = home.place
+            assert home.parent is not None
+            home = home.parent
+        return Read(at.depth - home.depth, slot, wanted)
+
+    def _variable(self, reader: str, wanted: str) -> Iterator[Read]:
+        """Where a variable's value may be: in its own scope, and as earlier turns left it in those around."""
+        at, home = self._home[reader], self._home[wanted]
+        slot = home.local[wanted]
+        while True:
+            if self._is_inside(at, home):
+                yield Read(at.depth - home.depth, slot, wanted)
+            if home.kind in ("root", "each"):  # the items of a foreach have no order, so what they set stays inside
+                return
+            slot = home.export(slot, stays=True)
+            assert home.parent is not None
+            home = home.parent
+
+    def _own_region(self, node_id: str) -> _Draft | None:
+        home = self._home[node_id]
+        inner = home.inner.get(home.local[node_id])
+        return inner if inner is not None and inner.kind in LOOPS else None
+
+    @staticmethod
+    def _is_inside(draft: _Draft, outer: _Draft) -> bool:
+        here: _Draft | None = draft
+        while here is not None and here is not outer:
+            here = here.parent
+        return here is outer
+
+    # Regions
+
+    def _region(
+        self, draft: _Draft, reads: dict[str, _Reads], readers: list[list[int]], made: dict[_Draft, Region]
+    ) -> Region:
+        size = len(draft.ids)
+        forks = [self._fork(draft, each) for each in self._stored.get("forks", []) if self._home[each["fork"]] is draft]
+        member = {node: number for number, fork in enumerate(forks) for node in fork.nodes}
+        nodes = tuple(
+            self._node(draft, index, reads[node_id], readers[index], member.get(index), made)
+            for index, node_id in enumerate(draft.ids)
+        )
+        out: list[list[int]] = [[] for _ in nodes]
+        indegree = [0] * size
+        backs: list[int] = []
+        for position, edge in enumerate(draft.edges):
+            out[edge.source].append(position)
+            if edge.target >= 0:
+                indegree[edge.target] += 1
+            elif edge.target == BACK:
+                backs.append(edge.source)
+        consumers: Counter[int] = Counter()
+        for node in nodes:
+            consumers.update(node.reads)
+        consumers.update(slot for slot, _ in draft.exports)
+        consumers.update(backs if draft.kind == "each" else ())
+        return Region(
+            kind=draft.kind,
+            header=draft.header,
+            nodes=nodes,
+            edges=tuple(draft.edges),
+            out=tuple(map(tuple, out)),
+            indegree=tuple(indegree),
+            starts=tuple(dict.fromkeys(draft.starts)),
+            consumers=tuple(consumers[index] for index in range(size)),
+            backs=tuple(dict.fromkeys(backs)),
+            exports=tuple(Export(slot, outer, stays) for (slot, stays), outer in draft.exports.items()),
+            forks=tuple(forks),
+        )
+
+    def _readers(self, reads: dict[str, _Reads]) -> dict[_Draft, list[list[int]]]:
+        """Per region and node of it: the values of that region that the node, or a node inside it, is given."""
+        found: dict[_Draft, list[list[int]]] = {draft: [[] for _ in draft.ids] for draft in self._drafts}
+        for node_id, given in reads.items():
+            for read in (each for kind in given.values() for each in kind):
+                draft = self._home[node_id]
+                for _ in range(read.up):
+                    assert draft.parent is not None
+                    draft = draft.parent
+                if 0 <= read.slot < len(draft.ids):
+                    found[draft][self._local(draft, node_id)].append(read.slot)
+        return found
+
+    def _fork(self, draft: _Draft, stored: dict[str, Any]) -> Fork:
+        nodes = tuple(dict.fromkeys(self._local(draft, each) for each in stored["nodes"]))
+        joins: dict[int, dict[int, int]] = {}
+        for each in stored["joins"]:
+            join = self._local(draft, each["join"])
+            ends = {self._local(draft, end): branch for branch, of in enumerate(each["branches"]) for end in of}
+            joins[join] = {
+                number: ends[edge.source]
+                for number, edge in enumerate(draft.edges)
+                if edge.target == join and edge.source in ends
+            }
+        return Fork(stored["fork"], stored["wait"], joins, nodes)
+
+    def _node(
+        self,
+        draft: _Draft,
+        index: int,
+        reads: _Reads,
+        readers: list[int],
+        fork: int | None,
+        made: dict[_Draft, Region],
+    ) -> Node:
+        node_id = draft.ids[index]
+        stored = self._nodes[node_id]
+        inner = draft.inner.get(index)
+        stands_for_cycle = inner is not None and inner.kind == "cycle"
+        node_type = "cycle" if stands_for_cycle else stored["type"]
+        if stands_for_cycle:
+            reads = dict.fromkeys(reads, ())
+        config = stored["config"]
+        if node_type == "human_approval" and self._has_edge(node_id, "timeout"):
+            config = {"on_timeout": "timeout", **config}
+        return Node(
+            index=index,
+            id=node_id,
+            type=node_type,
+            spec=NodeSpec(f"{self._workflow_id}:{node_id}", node_type, _TO_JSON.encode(config)),
+            max_retries=stored.get("max_retries"),
+            timeout=stored.get("timeout"),
+            needs_input=stored["needs"]["input"],
+            needs_nodes=reads["nodes"],
+            needs_vars=reads["vars"],
+            needs_inputs=reads["inputs"],
+            needs_error=reads["error"],
+            reads=tuple(dict.fromkeys(readers)),
+            selects=node_type in SELECTING,
+            at_most_once=stored.get("at_most_once", False) and inner is None,
+            builtin=node_type in BUILTIN,
+            inner=made[inner] if inner is not None else None,
+            ends=self._levels(draft, config.get("loop_label")) if node_type in ("break", "continue") else 0,
+            fork=fork,
+            max_iterations=_whole(stored.get("max_iterations")) or _whole(config.get("max_iterations")),
+            max_parallel=_whole(config.get("max_parallel")) or DEFAULT_PARALLEL,
+            collect=config.get("on_error") == "collect",
+            asks=asks_of(stored.get("resources")),
+        )
+
+    def _has_edge(self, node_id: str, label: str) -> bool:
+        return any(edge["from"] == node_id and edge["label"] == label for edge in self._stored["edges"])
+
+    def _levels(self, draft: _Draft, label: str | None) -> int:
+        """How many scopes outwards the loop is that a break or continue means; the innermost where it names none."""
+        here: _Draft | None = draft
+        levels = 0
+        while here is not None:
+            if here.kind in LOOPS:
+                loop = self._nodes[here.header]
+                if not label or label in (loop["id"], loop["config"].get("loop_label")):
+                    return levels
+            here, levels = here.parent, levels + 1
+        raise KeyError(f"loop {label!r}")
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

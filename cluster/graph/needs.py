@@ -1,0 +1,175 @@
+"""What each node must be given: only outputs that are decided before it, so that it sees the same in every run.
+
+A node may read those before it in its own region, those before the loops around it, the loop nodes around it (their
+turn), and what is in loops that are before it. The condition of a while may read its own body (the last turn). Of
+variables a node sees those set before it, and in a loop those of earlier turns; what the items of a foreach set stays
+inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dray.actors.expressions.config import References
+from dray.actors.registry import HandlerSpec
+from dray.cluster.graph import order
+from dray.cluster.graph.models import quoted
+from dray.cluster.graph.regions import Added, LabelledEdge, Regions
+from dray.cluster.graph.source import Findings, RawGraph, RawNode
+from dray.cluster.graph.view import unfolded
+
+# Outputs that the nodes of one graph read, all together: what the plan walks for one execution.
+MAX_READS = 1_000_000
+CATCHING = frozenset({"catch", "finally"})
+
+
+class Needs:
+    def __init__(
+        self,
+        graph: RawGraph,
+        edges: Sequence[LabelledEdge],
+        regions: Regions,
+        added: Sequence[Added],
+        references: Sequence[References],
+        handlers: Mapping[str, HandlerSpec],
+    ) -> None:
+        self.graph = graph
+        self.regions = regions
+        self.references = references
+        self.index = {node.id: position for position, node in enumerate(graph.nodes)}
+        self.wants = [handlers[node.type].needs if node.type in handlers else frozenset() for node in graph.nodes]
+        self.out, self.into = unfolded(edges, regions, [(source, target) for source, target, _, _ in added])
+        self.order = order.topological(self.out)
+        self.rank = {node: position for position, node in enumerate(self.order)}
+        self.whiles = {each.header: index for index, each in enumerate(regions.found) if each.kind == "while"}
+        self.everything = frozenset(range(len(graph.nodes)))
+        self.failing: dict[int, set[int]] = {}
+        for source, target, label in [*edges, *(each[:3] for each in added)]:
+            if label == "failed":
+                self.failing.setdefault(target, set()).add(source)
+
+    def settle(self, findings: Findings) -> list[dict[str, Any]]:
+        """Per node; empty if too much is read."""
+        named = [self._named(references) for references in self.references]
+        nodes = self._ancestors(self._far(named))
+        variables = self._variables()
+        if nodes is None or variables is None:
+            what = "outputs" if nodes is None else "variables"
+            limit = f"{MAX_READS:,}"
+            findings.problem(
+                "graph", f"its nodes read {what} of others more than {limit} times in all: split the workflow"
+            )
+            return []
+        errors = self._errors(findings)
+        ids = [node.id for node in self.graph.nodes]
+        found = []
+        for position, node in enumerate(self.graph.nodes):
+            before = set(nodes.get(position, ())) | named[position].intersection(self.into[position])
+            if named[position] is not self.everything:
+                before |= self._own_body(position, named[position])
+                for missing in sorted(named[position] - before):
+                    message = f"config reads the output of {_unreadable(ids[missing], node)}"
+                    findings.problem(node.place, message)
+            inputs = dict.fromkeys(self.into[position]) if "inputs" in self.wants[position] else ()
+            needs: dict[str, Any] = {"input": self.references[position].input or "input" in self.wants[position]}
+            needs["nodes"] = [ids[each] for each in sorted(before, key=self.rank.__getitem__)]
+            needs["vars"] = [ids[each] for each in variables.get(position, ())]
+            needs["inputs"] = [ids[each] for each in inputs]
+            if position in errors:
+                needs["error"] = [ids[each] for each in errors[position]]
+            found.append(needs)
+        return found
+
+    def _named(self, references: References) -> frozenset[int]:
+        if len(references.nodes) == len(self.everything):
+            return self.everything
+        return frozenset(self.index[node_id] for node_id in references.nodes)
+
+    def _far(self, named: Sequence[frozenset[int]]) -> dict[int, frozenset[int]]:
+        """What must be asked: predecessors need not, so that a long chain stays cheap."""
+        far: dict[int, frozenset[int]] = {}
+        for position, nodes in enumerate(named):
+            # All ids: `nodes[expression]`, whatever ran before.
+            asked = self.everything if nodes is self.everything else nodes.difference(self.into[position])
+            if asked:
+                far[position] = asked
+        return far
+
+    def _ancestors(self, asked: dict[int, frozenset[int]]) -> dict[int, list[int]] | None:
+        return order.ancestors(self.out, self.order, asked, MAX_READS)
+
+    def _own_body(self, position: int, named: frozenset[int]) -> set[int]:
+        """Of the nodes named by the condition of a while, those that are in its body."""
+        region = self.whiles.get(position)
+        return set() if region is None else {node for node in named if self.regions.is_inside(node, region)}
+
+    # Variables
+
+    def _variables(self) -> dict[int, list[int]] | None:
+        setters = frozenset(n for n, node in enumerate(self.graph.nodes) if node.type == "set_variable")
+        readers = [
+            position
+            for position, references in enumerate(self.references)
+            if setters and (references.vars or "vars" in self.wants[position])
+        ]
+        before = self._ancestors(dict.fromkeys(readers, setters))
+        if before is None or not self.regions.found:
+            return before
+        left = MAX_READS
+        earlier = self._set_inside(setters)
+        for reader in readers:
+            seen = {each for each in before[reader] if self._is_visible(each, reader)}
+            for region in self.regions.around(self.whiles.get(reader, self.regions.home[reader])):
+                seen.update(earlier[region])
+            left -= len(seen)
+            if left < 0:
+                return None
+            before[reader] = sorted(seen, key=self.rank.__getitem__)
+        return before
+
+    def _set_inside(self, setters: frozenset[int]) -> list[list[int]]:
+        """Per region the variables that its earlier turns leave to the next one."""
+        inside: list[list[int]] = [[] for _ in self.regions.found]
+        for setter in setters:
+            for region in self.regions.around(self.regions.home[setter]):
+                if self.regions.found[region].kind == "each":
+                    break
+                inside[region].append(setter)
+        return inside
+
+    def _is_visible(self, setter: int, reader: int) -> bool:
+        """Not across the border of a foreach outwards."""
+        around = set(self.regions.around(self.regions.home[reader]))
+        left = [each for each in self.regions.around(self.regions.home[setter]) if each not in around]
+        return all(self.regions.found[each].kind != "each" for each in left)
+
+    # Errors
+
+    def _errors(self, findings: Findings) -> dict[int, list[int]]:
+        """Whose failure may have led to a node: to catch and finally over one edge, to others that ask over many."""
+        found: dict[int, list[int]] = {}
+        asking = []
+        for position, node in enumerate(self.graph.nodes):
+            if node.type in CATCHING:
+                if position in self.failing:
+                    found[position] = sorted(self.failing[position], key=self.rank.__getitem__)
+            elif self.references[position].error or "error" in self.wants[position]:
+                asking.append(position)
+        if not asking:
+            return found
+        sources = frozenset().union(*self.failing.values()) if self.failing else frozenset()
+        before = self._ancestors(dict.fromkeys(asking, sources)) or {}
+        for position in asking:
+            if before.get(position):
+                found[position] = before[position]
+            elif self.references[position].error:
+                place = self.graph.nodes[position].place
+                findings.warn(place, "config reads error, which is always null here: no 'failed' edge leads to it")
+        return found
+
+
+def _unreadable(other: str, node: RawNode) -> str:
+    if other == node.id:
+        return "the node itself"
+    return f"node {quoted(other)}, which does not surely run before it: draw a way from {quoted(other)} to it"

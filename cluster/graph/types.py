@@ -1,0 +1,138 @@
+"""The graph of one workflow version as executions share it in memory, thousands of them: nothing in it ever changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dray.actors.messages import NodeSpec
+from dray.actors.pool.shapes import Asks
+
+FORMAT = 1  # of the stored form, which canonical.py shows
+BUILTIN = frozenset({"trigger", "try", "break", "continue"})  # done by the plan itself, no handler is called
+BACK = -1  # Edge.target: the header of the region
+EXIT = -2  # Edge.target: EXIT - n is the n-th exit of the region
+HEADER = -1  # Read.slot: the turn's index and item
+ORDER = -1  # Edge.label: never followed
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value that a node is given. up: how many scopes outwards. slot: of the values there. id: of the node that gave
+    it."""
+
+    up: int
+    slot: int
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node, as the plan needs it. In a region, a whole inner region is one node: its loop node, or its header.
+
+    index: in its region. max_retries, timeout (seconds), max_iterations: None where the node does not say.
+    needs_vars: set_variable nodes before this one, the latest last. needs_inputs: direct predecessors, in the order of
+    the edges. needs_error: nodes whose failure may have led here. reads: the values of its own region that it, or a
+    node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that it stands for.
+    builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards the loop is.
+    fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its own kind.
+    """
+
+    index: int
+    id: str
+    type: str
+    spec: NodeSpec
+    max_retries: int | None
+    timeout: float | None
+    needs_input: bool
+    needs_nodes: tuple[Read, ...]
+    needs_vars: tuple[Read, ...]
+    needs_inputs: tuple[Read, ...]
+    needs_error: tuple[Read, ...]
+    reads: tuple[int, ...]
+    selects: bool
+    at_most_once: bool
+    builtin: bool
+    inner: Region | None = None
+    ends: int = 0
+    fork: int | None = None
+    max_iterations: int | None = None
+    max_parallel: int = 1
+    collect: bool = False
+    asks: Asks | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """source, target: nodes of the region; a target below 0 is outside: BACK, or EXIT - n for its n-th exit.
+
+    label: None = followed when the node completes; "failed" = when it fails; ORDER = never, it only has to be decided;
+    n = when the region that the node stands for was left by its n-th exit. Any other label, which may be the name of a
+    case, is followed when the node answers it.
+    """
+
+    source: int
+    target: int
+    label: str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Branches of which `wait` are enough. joins: node -> {edge by which a branch arrives there: number of the branch}.
+    nodes: of the branches."""
+
+    id: str
+    wait: int
+    joins: dict[int, dict[int, int]]
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A value that outlives a turn. slot: in its scope; outer: in the scope around it. stays: also when a later turn
+    does not set it, as a variable."""
+
+    slot: int
+    outer: int
+    stays: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of the graph without cycles: the whole, or what a loop repeats. Its runs are scopes.
+
+    kind: root, each, for, while or cycle. header: the id of the loop node, or of the node that the back edge enters.
+    out: indexes of the edges that leave each node. indegree: how many edges enter it. starts: where a scope begins.
+    consumers: how many nodes are given each node's output; 0 = it need not be kept. backs: nodes with a way back to the
+    header, whose output is the result of an item.
+    """
+
+    kind: str
+    header: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+    out: tuple[tuple[int, ...], ...]
+    indegree: tuple[int, ...]
+    starts: tuple[int, ...]
+    consumers: tuple[int, ...]
+    backs: tuple[int, ...] = ()
+    exports: tuple[Export, ...] = ()
+    forks: tuple[Fork, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One workflow version, ready to run. timeout: seconds for the whole execution, None = the setting decides.
+
+    width: more than the nodes of any region.
+    """
+
+    workflow_id: int
+    name: str
+    version: int
+    root: Region
+    width: int
+    timeout: float | None
+
+
+# For an execution whose graph cannot be used, and for what is over.
+NO_GRAPH = Graph(0, "", 0, Region("root", "", (), (), (), (), (), ()), 1, None)

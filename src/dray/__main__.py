@@ -1,0 +1,15 @@
+"""`dray`, and `python -m dray`."""
+
+from __future__ import annotations
+
+import sys
+
+from dray.cluster.cli.main import run
+
+
+def main() -> None:
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""Loops as they are stored: which nodes are repeated, and what is refused because it cannot be told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dray.cluster.graph.canonical import canonical
+from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node, refused
+
+ITEMS = {"array_expression": "input.rows"}
+
+
+def stored(source: Any) -> dict[str, Any]:
+    found = canonical(source, HANDLERS)
+    assert canonical(found, HANDLERS) == found
+    return found
+
+
+def regions(source: Any) -> list[tuple[str, str, int | None, list[str]]]:
+    return [(each["kind"], each["header"], each["parent"], each["nodes"]) for each in stored(source).get("regions", [])]
+
+
+def edges(source: Any) -> list[tuple[str, str, str | None, str | None]]:
+    return [(each["from"], each["to"], each["label"], each.get("role")) for each in stored(source)["edges"]]
+
+
+def needs(source: Any, node_id: str) -> dict[str, Any]:
+    return next(each["needs"] for each in stored(source)["nodes"] if each["id"] == node_id)
+
+
+def loop(node_id: str = "loop", node_type: str = "for", **config: Any) -> dict[str, Any]:
+    return node(node_id, node_type, **(ITEMS | config))
+
+
+def condition(node_id: str) -> dict[str, Any]:
+    return node(node_id, "condition", condition="input.x")
+
+
+def plain(*ids: str) -> list[dict[str, Any]]:
+    return [node(each) for each in ids]
+
+
+LABELLED = [edge("start", "loop"), edge("loop", "work", "body"), edge("work", "loop"), edge("loop", "next", "done")]
+
+
+# Loop nodes
+
+
+def test_body_and_exit_by_their_labels() -> None:
+    source = graph([*plain("start"), loop(), *plain("work", "next")], LABELLED)
+    assert regions(source) == [("for", "loop", None, ["work"])]
+    assert edges(source) == [
+        ("start", "loop", None, None),
+        ("loop", "work", "body", "body"),
+        ("work", "loop", None, "back"),
+        ("loop", "next", None, None),
+    ]
+
+
+@pytest.mark.parametrize(("body", "done"), [("loop", "exit"), ("BODY", None), (None, "done"), (None, None)])
+def test_labels_in_circulation_and_none_are_the_same_graph(body: str | None, done: str | None) -> None:
+    nodes = [*plain("start"), loop(), *plain("work", "next")]
+    ways = [edge("start", "loop"), edge("loop", "work", body), edge("work", "loop"), edge("loop", "next", done)]
+    assert edges(graph(nodes, ways)) == edges(graph(nodes, LABELLED))
+
+
+def test_a_body_of_several_nodes_and_branches() -> None:
+    nodes = [loop(), condition("c"), *plain("a", "b", "next")]
+    ways = [*chain("loop", "c"), edge("c", "a", True), edge("c", "b", False), *chain("a", "loop"), *chain("b", "loop")]
+    assert regions(graph(nodes, [*ways, edge("loop", "next")])) == [("for", "loop", None, ["c", "a", "b"])]
+
+
+@pytest.mark.parametrize(
+    ("node_type", "config", "kind"),
+    [
+        ("for", {}, "for"),
+        ("foreach", {}, "each"),
+        ("while", {"condition_expression": "true"}, "while"),
+        ("repeat", {"repeat_count": 3}, "for"),
+        ("loop", {}, "for"),
+        ("loop", {"loop_type": "while", "condition_expression": "true"}, "while"),
+        ("loop", {"loop_type": "repeat", "repeat_count": 3}, "for"),
+        ("loop", {"loop_type": "foreach"}, "each"),
+    ],
+)
+def test_the_kind_of_a_loop(node_type: str, config: dict[str, Any], kind: str) -> None:
+    source = graph([loop("loop", node_type, **config), node("work")], chain("loop", "work", "loop"))
+    assert regions(source) == [(kind, "loop", None, ["work"])]
+
+
+def test_loops_nest() -> None:
+    nodes = [loop("outer"), loop("inner", "foreach"), *plain("work", "after", "end")]
+    ways = [*chain("outer", "inner", "work", "inner"), *chain("inner", "after", "outer"), *chain("outer", "end")]
+    assert regions(graph(nodes, ways)) == [
+        ("for", "outer", None, ["inner", "after"]),
+        ("each", "inner", 0, ["work"]),
+    ]
+
+
+def test_a_loop_whose_exit_leads_back_to_it_is_in_a_cycle() -> None:
+    nodes = [loop(), condition("again"), *plain("work", "end")]
+    ways = [edge("loop", "work", "body"), edge("work", "loop"), edge("loop", "again", "done")]
+    ways += [edge("again", "loop", True), edge("again", "end", False)]
+    assert regions(graph(nodes, ways)) == [("cycle", "loop", None, ["loop", "again"]), ("for", "loop", 0, ["work"])]
+    assert edges(graph(nodes, ways))[1] == ("work", "loop", None, "back")
+    assert edges(graph(nodes, ways))[3] == ("again", "loop", "true", "back")
+
+
+def test_a_loop_alone_begins_at_its_node() -> None:
+    assert regions(graph([*plain("work"), loop()], chain("loop", "work", "loop"))) == [("for", "loop", None, ["work"])]
+
+
+def test_fifty_loops_nest_and_no_more() -> None:
+    def nested(depth: int) -> dict[str, Any]:
+        names = [f"l{index}" for index in range(depth)]
+        ways = [*chain(*names, "work"), *(edge(b, a) for a, b in zip(names, [*names[1:], "work"], strict=True))]
+        ways = [edge(each["from"], each["to"], "body" if each in chain(*names, "work") else None) for each in ways]
+        return graph([*(loop(name) for name in names), node("work")], ways)
+
+    assert len(regions(nested(50))) == 50
+    assert refused(nested(51)) == ["graph: its loops are nested more than 50 deep: use a sub_workflow"]
+
+
+def test_what_an_editor_leaves_in_a_loops_config_does_no_harm() -> None:
+    config = {"condition_expression": "", "repeat_count": "", "loop_type": "while", "max_iterations": "5"}
+    (first, _) = stored(graph([loop(**config), node("work")], chain("loop", "work", "loop")))["nodes"]
+    assert first["config"] == {"array_expression": "input.rows", "loop_type": "while", "max_iterations": 5}
+
+
+# Cycles
+
+
+def test_a_cycle_that_a_condition_closes() -> None:
+    nodes = [*plain("start", "ask"), condition("ready"), *plain("end")]
+    ways = [*chain("start", "ask", "ready"), edge("ready", "ask", False), edge("ready", "end", True)]
+    assert regions(graph(nodes, ways)) == [("cycle", "ask", None, ["ask", "ready"])]
+    assert edges(graph(nodes, ways))[2] == ("ready", "ask", "false", "back")
+
+
+def test_a_cycle_may_end_where_a_choice_has_no_edge_or_by_a_failure() -> None:
+    ways = [*chain("start", "ask", "ready"), edge("ready", "ask", False)]
+    assert regions(graph([*plain("start", "ask"), condition("ready")], ways)) == [
+        ("cycle", "ask", None, ["ask", "ready"])
+    ]
+    ways = [*chain("start", "a", "b", "a"), edge("b", "end", "failed")]
+    assert regions(graph(plain("start", "a", "b", "end"), ways)) == [("cycle", "a", None, ["a", "b"])]
+
+
+def test_a_cycle_inside_a_loop_and_a_loop_inside_a_cycle() -> None:
+    nodes = [loop(), *plain("ask"), condition("ready"), *plain("work")]
+    ways = [*chain("loop", "ask", "ready"), edge("ready", "ask", False), edge("ready", "work", True)]
+    assert regions(graph(nodes, [*ways, edge("work", "loop")])) == [
+        ("for", "loop", None, ["work"]),
+        ("cycle", "ask", 0, ["ask", "ready"]),
+    ]
+    nodes = [*plain("start", "page"), loop(), *plain("work"), condition("more")]
+    ways = [*chain("start", "page", "loop", "work", "loop"), *chain("loop", "more"), edge("more", "page", True)]
+    assert regions(graph(nodes, ways)) == [
+        ("cycle", "page", None, ["page", "loop", "more"]),
+        ("for", "loop", 0, ["work"]),
+    ]
+
+
+def test_a_cycle_without_a_way_in_begins_at_its_trigger_or_first_node() -> None:
+    ways = [*chain("ask", "ready"), edge("ready", "ask", False)]
+    assert regions(graph([condition("ready"), *plain("ask")], ways))[0][1] == "ready"
+    ways = [*chain("t", "ready"), edge("ready", "t", False)]
+    assert regions(graph([condition("ready"), node("t", "trigger")], ways))[0][1] == "t"
+    ways = [*chain("ask", "ready"), edge("ready", "ask", False)]
+    assert regions(graph([condition("ready"), *plain("ask")], ways, entry_node_id="ask"))[0][1] == "ask"
+
+
+# break and continue
+
+
+@pytest.mark.parametrize("leave", ["break", "continue"])
+def test_break_and_continue_and_what_leads_to_them_belong_to_the_body(leave: str) -> None:
+    nodes = [loop(), condition("c"), *plain("log", "work", "next"), node("leave", leave)]
+    ways = [*chain("loop", "c"), edge("c", "log", True), *chain("log", "leave"), edge("c", "work", False)]
+    source = graph(nodes, [*ways, *chain("work", "loop"), *chain("loop", "next")])
+    assert regions(source) == [("for", "loop", None, ["c", "log", "work", "leave"])]
+    assert stored(source)["warnings"] == []
+
+
+def test_break_of_an_outer_loop_stands_in_the_inner_body() -> None:
+    nodes = [loop("outer", loop_label="rows"), loop("inner"), condition("c"), node("leave", "break", loop_label="rows")]
+    ways = [
+        *chain("outer", "inner", "c"),
+        edge("c", "leave", True),
+        edge("c", "inner", False),
+        *chain("inner", "outer"),
+    ]
+    ways[0]["condition"] = ways[1]["condition"] = "body"
+    assert regions(graph(nodes, ways)) == [
+        ("for", "outer", None, ["inner"]),
+        ("for", "inner", 0, ["c", "leave"]),
+    ]
+
+
+def test_break_behind_a_cycle_in_a_loop() -> None:
+    nodes = [loop(), *plain("ask"), condition("ready"), node("leave", "break"), *plain("work")]
+    ways = [*chain("loop", "ask", "ready"), edge("ready", "ask", False), edge("ready", "leave", True)]
+    ways += [edge("ask", "work", "failed"), edge("work", "loop")]
+    assert regions(graph(nodes, ways)) == [
+        ("for", "loop", None, ["leave", "work"]),
+        ("cycle", "ask", 0, ["ask", "ready"]),
+    ]
+
+
+def test_an_edge_after_a_break_is_told() -> None:
+    nodes = [loop(), condition("c"), *plain("next"), node("leave", "break")]
+    ways = [*chain("loop", "c"), edge("c", "leave", True), edge("c", "loop", False), *chain("loop", "next")]
+    source = graph(nodes, [*ways, *chain("leave", "next")])
+    assert regions(source) == [("for", "loop", None, ["c", "leave"])]
+    assert stored(source)["warnings"] == ["edge 'leave' -> 'next': is never followed: a break goes on at its loop"]
+
+
+# What is told
+
+
+def test_what_does_not_lead_back_runs_after_the_loop() -> None:
+    nodes = [loop(), *plain("work", "log")]
+    assert stored(graph(nodes, [*chain("loop", "work", "loop"), *chain("work", "log")]))["warnings"] == [
+        "edge 'work' -> 'log': does not lead back to 'loop', so it is followed once, after the loop"
+    ]
+    ways = [edge("loop", "work", "body"), edge("work", "loop"), edge("loop", "log", "body")]
+    assert edges(graph(nodes, ways))[2] == ("loop", "log", None, None)
+    assert stored(graph(nodes, ways))["warnings"] == [
+        "edge 'loop' -> 'log': does not lead back, so it is followed once, after the loop: lead it back to the loop"
+    ]
+
+
+def test_two_unlabelled_edges_that_both_lead_back_are_told() -> None:
+    nodes = [loop(), *plain("a", "b")]
+    assert stored(graph(nodes, [*chain("loop", "a", "loop"), *chain("loop", "b", "loop")]))["warnings"] == [
+        "node 'loop': all its edges lead back to it, so all of them are its body: label them 'body' and 'done'"
+    ]
+
+
+def test_an_unknown_label_of_a_loop_is_told() -> None:
+    ways = [edge("loop", "work", "each"), edge("work", "loop")]
+    assert stored(graph([loop(), *plain("work")], ways))["warnings"] == [
+        "edge 'loop' -> 'work': label 'each' is not read: of a loop node they are 'body', 'done' and 'failed'"
+    ]
+
+
+# What is refused
+
+PICTURE = "draw loop -body-> work -> loop, loop -done-> next"
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        (
+            graph([loop(max_parallel="{{ input.n }}"), *plain("work")], chain("loop", "work", "loop")),
+            ["node 'loop': config.max_parallel: is read when the workflow is stored: write it out"],
+        ),
+        (
+            graph([loop(), *plain("work")], chain("loop", "work")),
+            [f"node 'loop': is a loop without a body, nothing leads back to it: {PICTURE}"],
+        ),
+        (
+            graph([loop(), *plain("work", "next")], [edge("loop", "work", "body"), edge("loop", "next", "done")]),
+            [f"node 'loop': is a loop without a body, nothing leads back to it: {PICTURE}"],
+        ),
+        (
+            graph([loop(), *plain("work")], [edge("loop", "work", "done"), edge("work", "loop")]),
+            [f"node 'loop': no edge to a body leaves it: {PICTURE}"],
+        ),
+        (
+            graph(
+                [loop(), *plain("work")],
+                [edge("loop", "work", "body"), edge("loop", "work", "done"), edge("work", "loop")],
+            ),
+            [f"node 'loop': its edge 'done' leads into its own body: {PICTURE}"],
+        ),
+        (
+            graph([loop(), *plain("start", "work")], [*chain("loop", "work", "loop"), *chain("start", "work")]),
+            ["node 'loop': this loop is entered at 'work', in its body: lead the way in to the loop"],
+        ),
+        (
+            graph(
+                [loop(), *plain("start", "work", "other")],
+                [*chain("start", "loop", "work", "loop"), *chain("other", "work")],
+            ),
+            ["edge 'other' -> 'work': leads into the body of the loop 'loop' from outside: lead it to the loop"],
+        ),
+        (
+            graph(
+                [*plain("start"), loop(), *plain("work")], chain("start", "loop", "work", "loop"), entry_node_id="work"
+            ),
+            ["graph: entry_node_id 'work' is in the body of the loop 'loop': name the loop"],
+        ),
+        (
+            graph(
+                [*plain("s", "t", "a"), condition("b"), *plain("end")],
+                [*chain("s", "a", "b"), *chain("t", "b"), edge("b", "a", True), edge("b", "end", False)],
+            ),
+            ["graph: the cycle a -> b -> a is entered at 'a' and 'b': let all ways in lead to one of them"],
+        ),
+        (
+            graph(plain("a", "b", "c"), [*chain("a", "b", "c", "b")]),
+            [
+                "graph: has a cycle that nothing ends: b -> c -> b; "
+                "let a condition in it choose between going on and an edge out of it, or use a loop node"
+            ],
+        ),
+        (
+            graph(
+                [*plain("a"), condition("c"), *plain("b")],
+                [*chain("a", "c"), edge("c", "a", True), edge("c", "b", False), *chain("b", "a")],
+            ),
+            [
+                "graph: has a cycle that nothing ends: a -> c -> a; "
+                "let a condition in it choose between going on and an edge out of it, or use a loop node"
+            ],
+        ),
+        (
+            graph([*plain("a"), node("x", "break")], chain("a", "x")),
+            [
+                "node 'x': is in no loop: every way to it must come from the body of one "
+                "(a cycle without a loop node is left by an edge of its condition)"
+            ],
+        ),
+        (
+            graph(
+                [loop(), condition("c"), node("x", "continue", loop_label="rows")],
+                [*chain("loop", "c"), edge("c", "x", True), edge("c", "loop", False)],
+            ),
+            ["node 'x': config.loop_label: no loop around it is called 'rows': it is in 'loop'"],
+        ),
+        (
+            graph(
+                [loop("each", "foreach"), condition("c"), node("x", "break")],
+                [*chain("each", "c"), edge("c", "x", True), edge("c", "each", False)],
+            ),
+            [
+                "node 'x': cannot end the foreach 'each', its items run at the same time: "
+                "use 'continue' to end this item, or a loop of type 'for'"
+            ],
+        ),
+        (
+            graph(
+                [loop("each", "foreach"), *plain("w", "log")], [*chain("each", "w", "each"), edge("w", "log", "failed")]
+            ),
+            [
+                "edge 'w' -> 'log': leads out of the body of the foreach 'each', which ends when all its items have: "
+                "lead it, or what follows it, back to the loop"
+            ],
+        ),
+    ],
+)
+def test_what_is_refused(source: Any, lines: list[str]) -> None:
+    assert refused(source) == lines
