@@ -7,6 +7,7 @@ stores and forwards it without ever parsing it.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -50,10 +51,26 @@ class NodeTask(NamedTuple):
     news: str | None = None
 
 
+class FailureType(StrEnum):
+    """The types of failures that are Dray's own; that of an exception is the name of its class."""
+
+    CANCELLED = "cancelled"
+    CONFIG = "config"
+    ERROR_REFUSED = "error_refused"  # the database cannot hold the execution's error
+    GRAPH_INVALID = "graph_invalid"
+    INTERNAL = "internal"
+    ITERATION_LIMIT = "iteration_limit"
+    OUTPUT_REFUSED = "output_refused"  # the database cannot hold the node's outcome
+    PARALLEL_FAILED = "parallel_failed"
+    POISON = "poison"  # it died too often along with its runner or driver
+    RUNNER_LOST = "runner_lost"
+    TIMEOUT = "timeout"
+
+
 class NodeFailure(NamedTuple):
     """Why an attempt failed.
 
-    type: the exception's class name, or one of timeout, cancelled, config, runner_lost, poison.
+    type: the exception's class name, or a FailureType.
     retry_after: seconds before which a retry is of no use; None = nobody has said.
     node: where it was, for the failure of another node that this one hands on.
     """
@@ -102,5 +119,5 @@ class NodeResult(NamedTuple):
     def outcome(self) -> str:
         """completed, failed, cancelled, or waiting: done or called again, but not yet."""
         if self.failure is not None:
-            return "cancelled" if self.failure.type == "cancelled" else "failed"
+            return "cancelled" if self.failure.type == FailureType.CANCELLED else "failed"
         return "waiting" if self.awaits or self.wait else "completed"

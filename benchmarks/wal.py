@@ -17,7 +17,7 @@ from dray.store.connection import connect, connection
 from dray.store.driver_store import DriverStore
 from dray.store.embedded import EmbeddedPostgres
 from dray.store.migrate import migrate
-from dray.store.records import Outcome, Settlement
+from dray.store.records import Kind, Outcome, Settlement
 
 EXECUTIONS = 500
 NODES = 10
@@ -53,7 +53,9 @@ def main(statements: list[str]) -> None:
                 claims = store.claim(driver, ["default"], EXECUTIONS)
                 marks.append(written())
                 for n in range(NODES):
-                    outcomes = [Outcome(each.id, f"n{n}", 1, "c", None, OUTCOME, None, runner, 3) for each in claims]
+                    outcomes = [
+                        Outcome(each.id, f"n{n}", 1, Kind.COMPLETED, None, OUTCOME, None, runner, 3) for each in claims
+                    ]
                     ends = [Settlement(each.id, "completed", None, None) for each in claims] if n == NODES - 1 else []
                     store.commit(driver, outcomes, ends)
                     marks.append(written())

@@ -16,8 +16,9 @@ from dray.actors.pool.local import local_runners
 from dray.actors.pool.pool import Pool, RunnerFactory, Shape
 from dray.actors.registry import load_handlers
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.driver import Driver, DriverOptions
+from dray.cluster.driver.driver import Driver
 from dray.cluster.driver.observer import Observer
+from dray.cluster.driver.options import DriverOptions
 from dray.cluster.errors import RayGone
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, monitored

@@ -59,6 +59,33 @@ TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]
 }
 
 
+class Kind(StrEnum):
+    """What a checkpoint records. One letter in the database: every outcome is a row, and a hundred million of them are
+    kept; a word would cost each some eight bytes, in the index of waits too."""
+
+    COMPLETED = "c"
+    WAITS_FOR_TIME = "w"  # until wake_at, and is then completed
+    WAITS_FOR_NEWS = "g"  # for a signal, a child or until wake_at, and is then called again
+    RETRIED = "r"  # an attempt that failed; the next one is at wake_at
+    RUNNER_LOST = "l"
+    STARTED = "s"  # of an at_most_once node, before it starts
+    FAILED = "f"
+    DROPPED = "d"  # it waited, and is not needed any more
+
+
+class Stage(StrEnum):
+    """Which limits a queued or running execution has passed, in the order in which it must. One letter in the database,
+    as it is part of two indexes of queued rows."""
+
+    KEY = "k"  # waits for a place under its concurrency key
+    RATE = "r"  # for its turn within the rate of its workflow
+    WORKFLOW = "w"  # for a place under the limit of its workflow
+    PASSED = "p"
+
+
+TURNS = "t"  # the letter of the lane in which the executions of tenants take turns, where the others have their stage's
+
+
 class Claimed(NamedTuple):
     """One claimed execution. age: seconds since its first start. input: JSON text."""
 
@@ -79,7 +106,7 @@ class StoredOutcome(NamedTuple):
     execution_id: str
     node_key: str
     attempt: int
-    kind: str
+    kind: str  # one of Kind
     branch: str | None
     outcome: str | None
     wait: float | None
@@ -89,15 +116,13 @@ class StoredOutcome(NamedTuple):
 class Outcome(NamedTuple):
     """A checkpoint to be recorded. outcome: JSON text. wait: seconds from the commit. runner: its id in dray.runner.
 
-    kind: c completed, w waits until wake_at and is then completed, r failed and retried at wake_at, l runner lost,
-    s started (at_most_once), f failed, g waits for a signal, a child or until wake_at, and is then called again: its
-    outcome is NodeResult.awaits. d waited so, and is not needed any more.
+    What a node that waits for news records as its outcome is NodeResult.awaits.
     """
 
     execution_id: str
     node_key: str
     attempt: int
-    kind: str
+    kind: str  # one of Kind
     branch: str | None
     outcome: str | None
     wait: float | None

@@ -15,7 +15,7 @@ from typing import Any
 
 from dray.actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
 from dray.actors.errors import ConfigError, FailedAgain, NodeError
-from dray.actors.messages import ChildStart, NodeFailure, NodeResult
+from dray.actors.messages import ChildStart, FailureType, NodeFailure, NodeResult
 from dray.actors.outside import environment
 
 MAX_TEXT = 2_000  # characters of a failure's message
@@ -139,7 +139,7 @@ def failure_of(error: BaseException) -> NodeFailure:
     """Any exception as a failure. A ConfigError has the type "config", all others the name of their class, or that of
     the failure which they hand on."""
     if isinstance(error, ConfigError):
-        return NodeFailure("config", one_text(error), retryable=False)
+        return NodeFailure(FailureType.CONFIG, one_text(error), retryable=False)
     if isinstance(error, FailedAgain):
         node = None if error.node is None else clean(error.node, 200)
         return NodeFailure(clean(error.type, 200), one_text(error), retryable=False, node=node)

@@ -12,7 +12,7 @@ from dray.actors.context import News, NodeContext
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.expressions.bounds import stopping
 from dray.actors.expressions.config import CompiledConfig, compile_config
-from dray.actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
+from dray.actors.messages import FailureType, NodeFailure, NodeResult, NodeSpec, NodeTask
 from dray.actors.outside import environment
 from dray.actors.registry import HandlerSpec, find_handler
 from dray.actors.runner.answer import answered, clean, failed, failure_of
@@ -198,11 +198,11 @@ class Call:
 
     def timed_out(self, more: str) -> NodeFailure:
         text = f"did not end within {self.task.timeout:g} s{more}: raise the node's timeout, or make it do less"
-        return NodeFailure("timeout", text, retryable=True)
+        return NodeFailure(FailureType.TIMEOUT, text, retryable=True)
 
     def milliseconds(self) -> int:
         """Since it began."""
         return 0 if self.started is None else round((time.monotonic() - self.started) * 1000)
 
 
-CANCELLED = NodeFailure("cancelled", "its execution was cancelled", retryable=False)
+CANCELLED = NodeFailure(FailureType.CANCELLED, "its execution was cancelled", retryable=False)

@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from dray.actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
+from dray.actors.messages import FailureType, NodeFailure, NodeResult, NodeSpec, NodeTask
 from dray.actors.registry import HANDLERS
 from dray.actors.runner.answer import failed
 from dray.actors.runner.call import CANCELLED, Call, Gate, Prepared
@@ -235,7 +235,7 @@ class Runner:
                 call.loop = None
                 waiting.append(call)
             elif call is not blocking:
-                self._give_up(call, NodeFailure("runner_lost", reason, retryable=True), reason)
+                self._give_up(call, NodeFailure(FailureType.RUNNER_LOST, reason, retryable=True), reason)
         self._hand([call for call in waiting if call.task.id in self._calls])
 
 

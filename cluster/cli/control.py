@@ -11,6 +11,7 @@ import typer
 
 from dray.cluster.cli.base import Exit, Stop, json_value, labels_of, open_client, put, put_json, span_given
 from dray.cluster.cli.executions import AsJson, Id, Labels, Statuses, check_statuses, put_end
+from dray.store.records import FINAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended; print it
 Latest = Annotated[
     bool, typer.Option("--latest", help="In the latest version; what has run must stand in that at the same place.")
 ]
-ENDS = ("completed", "failed", "cancelled")
+ENDS = tuple(sorted(FINAL))
 ACTIONS = ("cancel", "pause", "resume", "retry")
 
 

@@ -21,6 +21,7 @@ from dray.cluster.cli.base import (
     shown,
     span_given,
 )
+from dray.store.records import ExecutionStatus
 
 if TYPE_CHECKING:
     from dray.store.client.client import Execution
@@ -89,9 +90,9 @@ def put_end(found: Execution, as_json: bool) -> None:
     """Of one that has ended; a failure where it did not complete."""
     if as_json:
         put_json(asdict(found))
-    elif found.status == "completed":
+    elif found.status == ExecutionStatus.COMPLETED:
         put_json(found.output)
-    if found.status != "completed":
+    if found.status != ExecutionStatus.COMPLETED:
         raise Stop(f"execution {found.id} {_ending(found)}", Exit.FAILED)
 
 
@@ -127,7 +128,7 @@ def show(execution: Id, as_json: AsJson = False) -> None:
     with open_client() as client:
         found = client.get(execution)
         attempts = client.attempts(execution)
-        held_by = client.held_by(execution) if found.status == "queued" else []
+        held_by = client.held_by(execution) if found.status == ExecutionStatus.QUEUED else []
     if as_json:
         put_json({**asdict(found), "held_by": held_by, "attempts": [asdict(each) for each in attempts]})
         return
@@ -160,7 +161,6 @@ def cancel(execution: Id, as_json: AsJson = False) -> None:
 
 
 def check_statuses(given: list[str] | None) -> None:
-    from dray.store.records import ExecutionStatus
 
     known = [each.value for each in ExecutionStatus]
     for each in given or ():

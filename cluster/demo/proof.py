@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dray.cluster.demo.service import Effects
 from dray.store.connection import connect, connection
+from dray.store.records import Kind
 
 LARGE_CENTS = 25_000
 
@@ -104,7 +105,9 @@ def _executions(orders: Mapping[str, Any], found: Found) -> list[Check]:
 def _nodes(orders: Mapping[str, Mapping[str, Any]], found: Found) -> list[Check]:
     expected = {execution: path_of(order) for execution, order in orders.items()}
     recorded = {
-        execution: Counter({node: kinds["c"] + kinds["w"] for node, kinds in found.kinds[execution].items()})
+        execution: Counter(
+            {node: kinds[Kind.COMPLETED] + kinds[Kind.WAITS_FOR_TIME] for node, kinds in found.kinds[execution].items()}
+        )
         for execution in orders
     }
     wrong = [each for each in orders if +recorded[each] != Counter(expected[each])]
@@ -116,7 +119,7 @@ def _nodes(orders: Mapping[str, Mapping[str, Any]], found: Found) -> list[Check]
 
 
 def _runners(found: Found, killed: int | None) -> list[Check]:
-    lost = sum(kinds["l"] for nodes in found.kinds.values() for kinds in nodes.values())
+    lost = sum(kinds[Kind.RUNNER_LOST] for nodes in found.kinds.values() for kinds in nodes.values())
     victims = [each for each in found.runners if each.pid == killed]
     if killed is None or not victims:
         return [Check(False, "a runner was killed", "none: it was all over too soon, try with more --executions")]
@@ -139,7 +142,12 @@ def _effects(orders: Mapping[str, Mapping[str, Any]], found: Found, effects: Eff
     made = {key: what for key, (what, _) in effects.made.items()}
     requests, busy, _ = effects.counts()
     again = [key for key, count in effects.requests.items() if count > 1 + (key in effects.busy)]
-    lost = {f"{execution}/{node}" for execution, nodes in found.kinds.items() for node in nodes if nodes[node]["l"]}
+    lost = {
+        f"{execution}/{node}"
+        for execution, nodes in found.kinds.items()
+        for node in nodes
+        if nodes[node][Kind.RUNNER_LOST]
+    }
     repeats = requests - busy - len(made)
     told = (
         f"{requests:,} requests: {len(made):,} for their effect, {busy} told to come again (503), "

@@ -27,7 +27,7 @@ from dray.cluster.graph.types import Graph
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
 from dray.store.listener import Listener
-from dray.store.records import ChildEnd, Claimed, Signal, StoredOutcome
+from dray.store.records import ChildEnd, Claimed, Kind, Signal, StoredOutcome
 
 FIRST_PAUSE = 0.02
 LARGE_BATCH = 16  # large outcomes that are loaded at once
@@ -185,7 +185,7 @@ class Claimer(threading.Thread):
                 if any(outcome.large for outcome in stored.get(each.id, ())):
                     stored[each.id] = self._load_large(graphs[each.workflow_id], stored[each.id])
         found = [Found(each, graphs[each.workflow_id], stored.get(each.id, ())) for each in claimed]
-        waited = [key for key, outcomes in stored.items() if any(each.kind == "g" for each in outcomes)]
+        waited = [key for key, outcomes in stored.items() if any(each.kind == Kind.WAITS_FOR_NEWS for each in outcomes)]
         return self._with_news(found, waited) if waited else found
 
     def _load_large(self, graph: Graph | GraphInvalid, stored: list[StoredOutcome]) -> list[StoredOutcome]:

@@ -19,13 +19,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from dray.actors.messages import FailureType
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.patience import Stopped, patiently
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, LeaseLost
-from dray.store.records import Child, Outcome, Settlement, Taken
+from dray.store.records import Child, ExecutionStatus, Kind, Outcome, Settlement, Taken
 
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
 MAX_ENTRIES = 5_000
@@ -217,16 +218,22 @@ class Committer(threading.Thread):
             log.warning("outcome refused", execution=entry.run.id, node=entry.outcome.node_key, reason=error.reason)
             self._notify(Refused(entry.run, entry.outcome, error.reason))
         elif entry.settlement is not None:  # nothing in it but the text of its error
-            text = error_text("error_refused", f"the database cannot hold this execution's error: {error.reason}")
+            text = error_text(
+                FailureType.ERROR_REFUSED, f"the database cannot hold this execution's error: {error.reason}"
+            )
             self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
 
 
 def _follows(entry: Entry) -> bool:
     """Whether it takes all outcomes before it for stored."""
     end = entry.settlement
-    return end.status != "queued" if end is not None else entry.outcome is not None and entry.outcome.kind == "d"
+    return (
+        end.status != ExecutionStatus.QUEUED
+        if end is not None
+        else entry.outcome is not None and entry.outcome.kind == Kind.DROPPED
+    )
 
 
 def _child(entry: Entry, child: Child) -> Child:
     """Nobody waits for a child that is started by an outcome which is none of waiting."""
-    return child._replace(detached=entry.outcome is None or entry.outcome.kind != "g")
+    return child._replace(detached=entry.outcome is None or entry.outcome.kind != Kind.WAITS_FOR_NEWS)

@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
 from dray.actors.registry import HANDLERS
 from dray.cluster import failpoints, logs
@@ -33,10 +34,10 @@ from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGon
 from dray.cluster.driver.housekeeper import Controls, Housekeeper
 from dray.cluster.driver.lease_keeper import LeaseKeeper
 from dray.cluster.driver.observer import Observer, Parts
-from dray.cluster.driver.scheduler import Bounds, Scheduler
+from dray.cluster.driver.options import DriverOptions
+from dray.cluster.driver.scheduler import Scheduler
 from dray.cluster.driver.timers import Timers
 from dray.cluster.errors import GraphInvalid
-from dray.cluster.execution.attempts import Policy
 from dray.cluster.execution.commands import (
     Abandon,
     Begin,
@@ -59,28 +60,12 @@ from dray.cluster.graph.types import NO_GRAPH, Node
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost, Unavailable
 from dray.store.listener import Listener
-from dray.store.records import Settlement
+from dray.store.records import ExecutionStatus, Kind, Settlement
 
 EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
 
 log = logs.get("driver")
-
-
-class DriverOptions(NamedTuple):
-    """Times in seconds; see cluster/settings.py for the meaning of each."""
-
-    queues: tuple[str, ...]
-    concurrency: int
-    claim_batch: int
-    poll_interval: float
-    lease_ttl: float
-    heartbeat: float
-    drain_timeout: float
-    default_shape: Shape
-    policy: Policy
-    keep: float | None = None
-    schedules: Bounds = Bounds()
 
 
 class Drain(NamedTuple):
@@ -256,10 +241,12 @@ class Driver:
         failpoints.hit("after_plan")
 
     def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
-        text = error_text("graph_invalid", str(error.problems[0]))
+        text = error_text(FailureType.GRAPH_INVALID, str(error.problems[0]))
         run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
         run.closed = True
-        self._entries.append(Entry(run, settlement=Settlement(run.id, "failed", None, text, run.claim.claim_count)))
+        self._entries.append(
+            Entry(run, settlement=Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count))
+        )
 
     def _on_pool(self, event: Any, now: float) -> None:
         news = self._pool.handle(event)
@@ -330,8 +317,10 @@ class Driver:
             log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
             run.closed = True
             self._entries = [entry for entry in self._entries if entry.run is not run]
-            text = error_text("internal", f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}")
-            end = Settlement(run.id, "failed", None, text, run.claim.claim_count)
+            text = error_text(
+                FailureType.INTERNAL, f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}"
+            )
+            end = Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count)
             self._carry_out(run, [Abandon(), Settle(end)], now)
 
     def _carry_out(self, run: ExecutionRun, commands: Iterable[Command], now: float) -> None:
@@ -339,7 +328,7 @@ class Driver:
             if type(command) is Dispatch:
                 self._dispatch(run, command, now)
             elif type(command) is Record:
-                if command.outcome.kind == "s" and self._drain_until is not None:
+                if command.outcome.kind == Kind.STARTED and self._drain_until is not None:
                     continue  # it will not be dispatched, and one that has started is never started again
                 self._entries.append(Entry(run, command.outcome, command.then, None, command.child, command.signal))
             elif type(command) is Settle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dray.cluster.graph.types import Graph
-from dray.store.records import StoredOutcome
+from dray.store.records import Kind, StoredOutcome
 
 # No JSON, so that a node that was given it would fail, and not go on with a wrong value.
 UNREAD = "(not loaded)"
@@ -25,13 +25,15 @@ def wanted(graph: Graph, stored: Sequence[StoredOutcome]) -> list[StoredOutcome]
     finished = {
         nodes[each.node_key].index
         for each in stored
-        if each.kind in ("c", "w", "f") and each.node_key in nodes and nodes[each.node_key].inner is None
+        if each.kind in (Kind.COMPLETED, Kind.WAITS_FOR_TIME, Kind.FAILED)
+        and each.node_key in nodes
+        and nodes[each.node_key].inner is None
     }
     read = {slot for node in graph.root.nodes if node.index not in finished for slot in node.reads}
 
     def is_wanted(each: StoredOutcome) -> bool:
         node = nodes.get(each.node_key)
-        if node is None or each.kind not in ("c", "w"):
+        if node is None or each.kind not in (Kind.COMPLETED, Kind.WAITS_FOR_TIME):
             return True
         return node.inner is None and node.index in read
 

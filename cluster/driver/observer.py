@@ -21,7 +21,7 @@ from dray.cluster.driver.committer import Committer
 from dray.cluster.driver.lease_keeper import LeaseKeeper
 from dray.cluster.driver.timers import Timers
 from dray.cluster.execution.run import ExecutionRun
-from dray.store.records import Settlement
+from dray.store.records import FINAL, Settlement
 
 LOOK = 1.0  # seconds between two looks
 TASKS_SHOWN = 5  # of one runner, the oldest
@@ -129,7 +129,7 @@ class Observer:
 
     def ended(self, run: ExecutionRun, settlement: Settlement) -> None:
         """An execution was given back: it has ended, or is parked, or queued again."""
-        parked = settlement.status in ("waiting", "queued", "paused")
+        parked = settlement.status not in FINAL
         if not parked:
             self.finished[settlement.status] += 1
         fields = {"execution": run.id, "workflow": run.graph.name}

@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from dray.store.records import ChildEnd, Outcome, Signal, StoredOutcome
+from dray.store.records import ChildEnd, Kind, Outcome, Signal, StoredOutcome
 
 
 class Newsroom:
@@ -53,7 +53,9 @@ class Newsroom:
         where the driver that dropped them did not come to that."""
         waits: dict[str, StoredOutcome] = {}
         for each in stored:
-            if each.kind == "g" or (each.node_key in waits and each.kind in ("r", "l")):
+            if each.kind == Kind.WAITS_FOR_NEWS or (
+                each.node_key in waits and each.kind in (Kind.RETRIED, Kind.RUNNER_LOST)
+            ):
                 waits[each.node_key] = each
             else:
                 waits.pop(each.node_key, None)
@@ -129,4 +131,4 @@ class Newsroom:
 
 def dropped(execution: str, key: str, attempt: int) -> Outcome:
     """That a node which waited is not needed any more."""
-    return Outcome(execution, key, attempt, "d", None, None, None, None, None)
+    return Outcome(execution, key, attempt, Kind.DROPPED, None, None, None, None, None)

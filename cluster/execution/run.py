@@ -1,15 +1,15 @@
 """One claimed execution in memory: handle(event) -> commands. Pure: no clock, no I/O, nothing shared.
 
-A live node (scopes.py) is on its way, dispatched or held until the commit that must come first; or it is idle:
-it waits for a time (`due`), for news, or for the end of a pause. When no node is on its way, the execution has no use
-for this driver: nothing live = completed, everything live idle = parked.
+A live node (scopes.py) is on its way, dispatched or held until the commit that must come first; or it is idle: it waits
+for a time (`due`), for news, or for the end of a pause. When no node is on its way, the execution has no use for this
+driver: nothing live = completed, everything live idle = parked.
 
 A node's outcome moves the scopes at once, and the nodes that became live are held until its commit (promise 4). So the
 last outcome and the end of the execution are one commit.
 
-Attempts are numbered by handler calls, 1 for the first. A lost runner (kind l), a failure to be retried (kind r) and an
-answer that waits for news (kind g) use up a number each; the first two are counted apart, against limits of their own.
-The start of an at_most_once node (kind s) is number 0.
+Attempts are numbered by handler calls, 1 for the first. A lost runner, a failure to be retried and an answer that waits
+for news use up a number each; the first two are counted apart, against limits of their own. The start of an
+at_most_once node is number 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
-from dray.actors.messages import NodeFailure, NodeTask
+from dray.actors.messages import FailureType, NodeFailure, NodeTask
 from dray.cluster.execution.attempts import Attempts, Policy
 from dray.cluster.execution.commands import (
     Abandon,
@@ -42,7 +42,7 @@ from dray.cluster.execution.newsroom import Newsroom, dropped
 from dray.cluster.execution.scopes import Scopes
 from dray.cluster.execution.values import node_task
 from dray.cluster.graph.types import NO_GRAPH, Graph
-from dray.store.records import Child, Claimed, Outcome, Settlement, StoredOutcome
+from dray.store.records import Child, Claimed, ExecutionStatus, Kind, Outcome, Settlement, StoredOutcome
 
 _Answer: TypeAlias = NodeDone | NodeLost | None
 _OVER = Scopes("", NO_GRAPH, 0, 0)
@@ -53,7 +53,7 @@ class ExecutionRun:
 
     __slots__ = (
         "_attempts", "_deadline", "_idle", "_in_doubt", "_jitter", "_news", "_pausing", "_policy", "_started",
-        "_waiting", "claim", "closed", "due", "graph", "id", "input", "scopes", "tasks",
+        "_timeout", "_waiting", "claim", "closed", "due", "graph", "id", "input", "scopes", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +70,7 @@ class ExecutionRun:
         self._policy = policy
         self._jitter = jitter
         self._deadline: float | None = None
+        self._timeout = graph.timeout or policy.execution_timeout
         self._attempts = Attempts()
         self._idle: set[int] = set()  # live nodes that are not on their way
         self._waiting: dict[int, str | None] = {}  # of `due`: done with this output when it is over
@@ -112,9 +113,9 @@ class ExecutionRun:
     def _begin(self, event: Begin, now: float) -> list[Command]:
         if (times := self.claim.crash_count) > self._policy.crash_limit:
             message = f"its driver died {times} times while it ran this execution: see its log, then submit it again"
-            return [self._settle("failed", error=error_text("poison", message))]
+            return [self._settle(ExecutionStatus.FAILED, error=error_text(FailureType.POISON, message))]
         commands: list[Command] = []
-        if (timeout := self._timeout()) is not None:
+        if (timeout := self._timeout) is not None:
             self._deadline = now + timeout - self.claim.age
             commands.append(SetTimer(None, max(0.0, self._deadline - now)))
         scopes = self.scopes
@@ -131,7 +132,7 @@ class ExecutionRun:
         self._told()
         commands += [Record(each) for each in (*scopes.begun(), *self._news.left(event.stored))]
         if scopes.failure is not None:
-            return [*commands, self._settle("failed", error=scopes.failure)]
+            return [*commands, self._settle(ExecutionStatus.FAILED, error=scopes.failure)]
         ready = sorted(scopes.live)  # now: what a failure below makes live must wait for its commit
         for node in self._in_doubt:
             if node in scopes.live and node not in self.due:
@@ -146,9 +147,9 @@ class ExecutionRun:
         self.due.pop(node, None)
         self._waiting.pop(node, None)
         wait = stored.wait
-        if stored.kind in ("c", "w", "f", "d"):
+        if stored.kind in (Kind.COMPLETED, Kind.WAITS_FOR_TIME, Kind.FAILED, Kind.DROPPED):
             self._news.forget(node)
-        if stored.kind in ("c", "w"):
+        if stored.kind in (Kind.COMPLETED, Kind.WAITS_FOR_TIME):
             output = self.input if stored.outcome is None else stored.outcome
             if wait is not None and wait > 0:
                 self.due[node] = now + wait
@@ -156,21 +157,21 @@ class ExecutionRun:
             else:
                 self._attempts.forget(node)
                 self.scopes.completed(node, output, stored.branch)
-        elif stored.kind == "g":
+        elif stored.kind == Kind.WAITS_FOR_NEWS:
             self._news.wait(node, stored.node_key, stored.outcome or "{}")
             if wait is not None and wait <= 0:
                 self._news.expire(node)
             elif wait is not None:
                 self.due[node] = now + wait
-        elif stored.kind == "r":
+        elif stored.kind == Kind.RETRIED:
             self._attempts.failed(node)
             if wait is not None and wait > 0:
                 self.due[node] = now + wait
-        elif stored.kind == "l":
+        elif stored.kind == Kind.RUNNER_LOST:
             self._attempts.crashed(node)
-        elif stored.kind == "f":
+        elif stored.kind == Kind.FAILED:
             self.scopes.failed(node, stored.outcome or "{}")
-        elif stored.kind == "s":
+        elif stored.kind == Kind.STARTED:
             self._in_doubt.append(node)
 
     # Running
@@ -194,14 +195,14 @@ class ExecutionRun:
             what = self.scopes.node(node)
             if what.builtin:  # done at once; the output of a trigger is the input, which is stored since submit
                 is_trigger = what.type == "trigger"
-                outcome = self._outcome(node, 1, "c", None if is_trigger else "null")
+                outcome = self._outcome(node, 1, Kind.COMPLETED, None if is_trigger else "null")
                 self.scopes.completed(node, self.input if is_trigger else "null")
                 commands += self._moved([Record(outcome)], now, todo)
                 if self.closed:
                     return [each for each in commands if type(each) is not Dispatch]
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
-                commands.append(Record(self._outcome(node, 0, "s", None), (node,)))
+                commands.append(Record(self._outcome(node, 0, Kind.STARTED, None), (node,)))
             else:
                 commands.append(Dispatch(node, self._attempts.next(node), self._attempts.is_suspect(node)))
         return commands
@@ -223,7 +224,7 @@ class ExecutionRun:
             records[-1] = records[-1]._replace(then=fresh)
         commands: list[Command] = [*records]
         if scopes.failure is not None:
-            return [*commands, Abandon(), self._settle("failed", error=scopes.failure)]
+            return [*commands, Abandon(), self._settle(ExecutionStatus.FAILED, error=scopes.failure)]
         if gone:
             commands.append(Abandon(gone))
             commands += self._launch(self._told(), now)  # what they had heard may be for others
@@ -256,9 +257,9 @@ class ExecutionRun:
             self.due[node] = now + result.wait
             self._waiting[node] = result.output
             self._idle.add(node)
-            outcome = self._outcome(node, event.attempt, "w", result.output, event, result.wait)
+            outcome = self._outcome(node, event.attempt, Kind.WAITS_FOR_TIME, result.output, event, result.wait)
             return self._rest([Record(outcome, (node,), child, signal)], now)
-        outcome = self._outcome(node, event.attempt, "c", result.output, event)
+        outcome = self._outcome(node, event.attempt, Kind.COMPLETED, result.output, event)
         self._attempts.forget(node)
         self.scopes.completed(node, result.output, result.branch)
         return self._rest(self._moved([Record(outcome, (), child, signal)], now), now)
@@ -267,7 +268,7 @@ class ExecutionRun:
         self, event: NodeDone, awaits: str, child: Child | None, signal: int | None, now: float
     ) -> list[Command]:
         node, wait = event.node, event.result.wait
-        outcome = self._outcome(node, event.attempt, "g", awaits, event, wait)
+        outcome = self._outcome(node, event.attempt, Kind.WAITS_FOR_NEWS, awaits, event, wait)
         self._attempts.used(node, event.attempt)
         self._attempts.answered(node)
         self._news.wait(node, outcome.node_key, awaits, is_stored=False)
@@ -299,8 +300,9 @@ class ExecutionRun:
             self._attempts.used(node, event.attempt)
             self.due[node] = now + delay
             self._idle.add(node)
-            return self._rest([Record(self._outcome(node, event.attempt, "r", error, event, delay), (node,))], now)
-        return self._fail(node, self._outcome(node, event.attempt, "f", error, event), now)
+            retried = self._outcome(node, event.attempt, Kind.RETRIED, error, event, delay)
+            return self._rest([Record(retried, (node,))], now)
+        return self._fail(node, self._outcome(node, event.attempt, Kind.FAILED, error, event), now)
 
     def _lost(self, event: NodeLost, now: float) -> list[Command]:
         node, attempt = event.node, event.attempt
@@ -313,16 +315,17 @@ class ExecutionRun:
             return [Dispatch(node, attempt, self._attempts.is_suspect(node))]
         crashes = self._attempts.crashed(node)
         if crashes > self._policy.crash_limit:
-            error = error_text("poison", f"its runner died {crashes} times, the last time: {event.reason}", what.id)
-            return self._fail(node, self._outcome(node, attempt, "f", error, event), now)
+            message = f"its runner died {crashes} times, the last time: {event.reason}"
+            error = error_text(FailureType.POISON, message, what.id)
+            return self._fail(node, self._outcome(node, attempt, Kind.FAILED, error, event), now)
         self._attempts.used(node, attempt)
-        error = error_text("runner_lost", event.reason, what.id)
-        return [Record(self._outcome(node, attempt, "l", error, event), (node,))]
+        error = error_text(FailureType.RUNNER_LOST, event.reason, what.id)
+        return [Record(self._outcome(node, attempt, Kind.RUNNER_LOST, error, event), (node,))]
 
     def _fail_lost(self, node: int, attempt: int, reason: str, by: NodeLost | None, now: float) -> list[Command]:
         message = f"{reason} and it may run at most once: find out whether it took effect"
-        error = error_text("runner_lost", message, self.scopes.node(node).id)
-        return self._fail(node, self._outcome(node, attempt, "f", error, by), now)
+        error = error_text(FailureType.RUNNER_LOST, message, self.scopes.node(node).id)
+        return self._fail(node, self._outcome(node, attempt, Kind.FAILED, error, by), now)
 
     def _fail(self, node: int, outcome: Outcome, now: float) -> list[Command]:
         """A failure for good: whatever catches it takes over, else it is the execution's."""
@@ -333,16 +336,16 @@ class ExecutionRun:
 
     def _due(self, node: int | None, now: float) -> list[Command]:
         if node is None:
-            message = f"the execution took longer than its {self._timeout():g} s: raise its timeout, or the setting"
-            return [Abandon(), self._settle("failed", error=error_text("timeout", message))]
+            message = f"the execution took longer than its {self._timeout:g} s: raise its timeout, or the setting"
+            return [Abandon(), self._settle(ExecutionStatus.FAILED, error=error_text(FailureType.TIMEOUT, message))]
         if self.due.get(node, now + 1) > now or self.due.pop(node, None) is None:
             return []
         self._idle.discard(node)
         if node not in self._waiting:
             self._news.expire(node)
             return self._rest(self._launch((node,), now), now)
-        self.scopes.completed(node, self._waiting.pop(node))
         todo: list[int] = []
+        self.scopes.completed(node, self._waiting.pop(node))
         commands = self._moved([], now, todo)
         return self._rest(commands + self._launch(todo, now), now)
 
@@ -350,7 +353,7 @@ class ExecutionRun:
         if control == "pause":
             self._pausing = True
             return self._rest([], now)
-        return [Abandon(), self._settle("cancelled")]
+        return [Abandon(), self._settle(ExecutionStatus.CANCELLED)]
 
     # Ending
 
@@ -360,15 +363,15 @@ class ExecutionRun:
         if self.closed or len(live) > len(self._idle):
             return commands
         if not live:
-            return [*commands, self._settle("completed")]
+            return [*commands, self._settle(ExecutionStatus.COMPLETED)]
         if self._pausing:
-            return [*commands, self._settle("paused")]
+            return [*commands, self._settle(ExecutionStatus.PAUSED)]
         times = list(self.due.values())
         if self._deadline is not None:
             if self._deadline <= now:  # parked, it would be back at once, again and again
                 return [*commands, *self._due(None, now)]
             times.append(self._deadline)
-        return [*commands, self._settle("waiting", wake_in=max(0.0, min(times) - now) if times else None)]
+        return [*commands, self._settle(ExecutionStatus.WAITING, wake_in=max(0.0, min(times) - now) if times else None)]
 
     def _settle(self, status: str, wake_in: float | None = None, error: str | None = None) -> Settle:
         self.closed = True
@@ -381,20 +384,17 @@ class ExecutionRun:
         had been stored, and the next claim begins from what is."""
         refused = event.outcome
         node = refused.node_key.rpartition("/")[2]
-        error = error_text("output_refused", f"the database cannot hold its outcome: {event.reason}", node)
-        failure = refused._replace(kind="f", branch=None, wait=None, outcome=error)
-        return [Record(failure), Abandon(), self._settle("queued")]
+        error = error_text(FailureType.OUTPUT_REFUSED, f"the database cannot hold its outcome: {event.reason}", node)
+        failure = refused._replace(kind=Kind.FAILED, branch=None, wait=None, outcome=error)
+        return [Record(failure), Abandon(), self._settle(ExecutionStatus.QUEUED)]
 
     # What is kept
 
     def _outcome(
-        self, node: int, attempt: int, kind: str, outcome: str | None, event: _Answer = None, wait: float | None = None
+        self, node: int, attempt: int, kind: Kind, outcome: str | None, event: _Answer = None, wait: float | None = None
     ) -> Outcome:
         branch = duration = None
         runner = event.runner if event is not None else None
         if type(event) is NodeDone:
             branch, duration = event.result.branch, event.result.duration_ms
         return Outcome(self.id, self.scopes.key(node), attempt, kind, branch, outcome, wait, runner, duration)
-
-    def _timeout(self) -> float | None:
-        return self.graph.timeout or self._policy.execution_timeout

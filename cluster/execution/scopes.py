@@ -20,11 +20,12 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from dray.actors.messages import FailureType
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.plan import READY
 from dray.cluster.execution.scope import Loop, Scope, outwards
 from dray.cluster.graph.types import BACK, EXIT, Graph, Node
-from dray.store.records import Outcome, StoredOutcome
+from dray.store.records import Kind, Outcome, StoredOutcome
 
 GATHERED = 16  # a foreach's output may be so many times as large as one node's
 
@@ -129,7 +130,7 @@ class Scopes:
             fork, join = short
             message = f"fewer than {fork.wait} of its branches can complete: see the failures of their nodes"
             is_caught = plan.catches(join)
-            self._fail(scope, scope.region.nodes[join], error_text("parallel_failed", message, fork.id))
+            self._fail(scope, scope.region.nodes[join], error_text(FailureType.PARALLEL_FAILED, message, fork.id))
             if not is_caught:
                 return
             ready = [index for index in ready if plan.state[index] == READY]
@@ -272,7 +273,7 @@ class Scopes:
         """Of a foreach: as many items as may run at once."""
         if loop.size > self._max_bytes:
             message = f"its items gave more than {self._max_bytes} bytes: let them return less, or where it is stored"
-            self._fail_loop(loop, error_text("config", message, loop.scope.prefix + loop.node.id))
+            self._fail_loop(loop, error_text(FailureType.CONFIG, message, loop.scope.prefix + loop.node.id))
             return
         while len(loop.open) < loop.node.max_parallel and loop.turn < loop.count:
             loop.turn += 1
@@ -299,7 +300,7 @@ class Scopes:
         self._close_all(loop)
         if loop.region.kind != "cycle":
             output = self._output(loop, how)
-            self._record(scope.prefix + node.id, "c", how, output)
+            self._record(scope.prefix + node.id, Kind.COMPLETED, how, output)
             self._keep(scope, node.index, output)
         for outer, texts in loop.lists.items():
             scope.outputs[outer] = f"[{','.join(texts)}]"
@@ -319,12 +320,12 @@ class Scopes:
 
     def _exceeded(self, loop: Loop, limit: int) -> None:
         message = f"it went round more than {limit} times: raise max_iterations, or see why it does not end"
-        self._fail_loop(loop, error_text("iteration_limit", message, loop.scope.prefix + loop.node.id))
+        self._fail_loop(loop, error_text(FailureType.ITERATION_LIMIT, message, loop.scope.prefix + loop.node.id))
 
     def _fail_loop(self, loop: Loop, error: str) -> None:
         self._close_all(loop)
         loop.scope.loops.pop(loop.node.index, None)
-        self._record(loop.scope.prefix + loop.node.id, "f", None, error)
+        self._record(loop.scope.prefix + loop.node.id, Kind.FAILED, None, error)
         self._fail(loop.scope, loop.node, error)
 
     def _fail(self, scope: Scope, node: Node, error: str) -> None:
@@ -356,7 +357,7 @@ class Scopes:
 
     # Keeping
 
-    def _record(self, key: str, kind: str, branch: str | None, outcome: str) -> None:
+    def _record(self, key: str, kind: Kind, branch: str | None, outcome: str) -> None:
         if self.stored.pop(key, None) is None:
             self.ends.append(Outcome(self._execution, key, 1, kind, branch, outcome, None, None, None))
 

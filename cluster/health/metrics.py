@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from dray.cluster import logs
 from dray.cluster.driver.observer import Observer, Spread
 from dray.store.errors import StoreError
+from dray.store.records import FINAL
 
 KEEP = 5.0  # seconds in which the database is asked once, however many scrape
 QUEUES = 200  # shown of them at most
@@ -85,8 +86,8 @@ class Metrics(Collector):
         yield _counter("dray_claims", "claims that found something", seen.claims)
         yield _counter("dray_executions_claimed", "executions that this driver took", seen.claimed)
         finished = CounterMetricFamily("dray_executions_finished", "executions that ended here", labels=["outcome"])
-        for outcome in ("completed", "failed", "cancelled"):
-            finished.add_metric([outcome], seen.finished.get(outcome, 0))
+        for status in sorted(FINAL):
+            finished.add_metric([status], seen.finished.get(status, 0))
         yield finished
         nodes = CounterMetricFamily("dray_nodes_finished", "answers of runners", labels=["type", "outcome"])
         for (node_type, outcome), count in list(seen.nodes.items()):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from dray.store.client.base import ClientBase, uuid_text
+from dray.store.records import TURNS, Stage
 
 Texts: TypeAlias = list[str]
 
@@ -71,15 +72,15 @@ def _reasons(
 ) -> list[str]:  # fmt: skip
     """The row of held_by. lane: the kind of the line in which it stands."""
     found, said = [], limits or {}
-    if lane == "k":
+    if lane == Stage.KEY:
         found.append(f"concurrency limit of workflow {gate} for each key ({said.get('key_limit')}), key {key!r}")
-    elif lane == "r":
+    elif lane == Stage.RATE:
         allowed = said.get("rate", {})
         whose = f", key {rate_key!r}" if rate_key else ""
         found.append(f"rate of workflow {gate} ({allowed.get('limit')} within {allowed.get('per')} s){whose}")
-    elif lane == "w":
+    elif lane == Stage.WORKFLOW:
         found.append(f"concurrency limit of workflow {gate} ({said.get('concurrency')})")
-    elif lane == "t":
+    elif lane == TURNS:
         found.append(f"the turns of tenants in queue {queue}, tenant {tenant!r}")
     if paused:
         found.append(f"queue {queue} is paused")

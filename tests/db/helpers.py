@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore, commit_parameters
-from dray.store.records import Claimed, Outcome, Settlement
+from dray.store.records import Claimed, Kind, Outcome, Settlement
 from tests.pg import Sql
 
 GRAPH = {"format": 1, "nodes": [{"id": "a"}, {"id": "b"}], "edges": [{"from": "a", "to": "b"}]}
@@ -78,7 +78,7 @@ def drive_to_the_end(engine: Engine, sql: Sql, executions: Sequence[str], batch:
 
 
 def outcome(execution: str, node: str = "a", text: str | None = '{"x": 1}', attempt: int = 1, **other: Any) -> Outcome:
-    return Outcome(execution, node, attempt, "c", None, text, None, None, 3)._replace(**other)
+    return Outcome(execution, node, attempt, Kind.COMPLETED, None, text, None, None, 3)._replace(**other)
 
 
 def end(execution: str, status: str = "completed", wake_in: float | None = None) -> Settlement:

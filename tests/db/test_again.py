@@ -12,6 +12,7 @@ from dray.cluster.graph.canonical import canonical
 from dray.store.client.client import Client, Execution
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, ExecutionUnfit
+from dray.store.records import Kind
 from tests.chaos.effects import EFFECTS, read_effects
 from tests.db.helpers import QUEUES, claimed, end, outcome, register, submitted
 from tests.db.test_driver import HANDLERS, driving, effect
@@ -159,10 +160,15 @@ def test_a_cancelled_one_goes_on_and_its_timer_that_was_not_over_begins_anew(
     store: DriverStore, client: Client, sql: Sql
 ) -> None:
     incarnation, (claim,) = claimed(store, client)
-    outcomes = [outcome(claim.id), outcome(claim.id, "past", kind="w", wait=-5.0)]
-    outcomes += [outcome(claim.id, "ahead", kind="w", wait=500.0), outcome(claim.id, "x", kind="r", wait=-1.0)]
-    outcomes += [outcome(claim.id, "y", kind="l"), outcome(claim.id, "z", attempt=0, kind="s")]
-    store.commit(incarnation, [*outcomes, outcome(claim.id, "g", kind="g")], [end(claim.id, "cancelled")])
+    outcomes = [outcome(claim.id), outcome(claim.id, "past", kind=Kind.WAITS_FOR_TIME, wait=-5.0)]
+    outcomes += [
+        outcome(claim.id, "ahead", kind=Kind.WAITS_FOR_TIME, wait=500.0),
+        outcome(claim.id, "x", kind=Kind.RETRIED, wait=-1.0),
+    ]
+    outcomes += [outcome(claim.id, "y", kind=Kind.RUNNER_LOST), outcome(claim.id, "z", attempt=0, kind=Kind.STARTED)]
+    store.commit(
+        incarnation, [*outcomes, outcome(claim.id, "g", kind=Kind.WAITS_FOR_NEWS)], [end(claim.id, "cancelled")]
+    )
     again = client.retry(claim.id)
     assert {each.node_key for each in client.attempts(again)} == {"a", "past"}
     (found,) = store.claim(register(store), QUEUES, 9)

@@ -14,6 +14,7 @@ from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.errors import Unavailable
 from dray.store.queries import QUERIES
+from dray.store.records import Kind
 from tests.db.helpers import QUEUES, claimed, commit, end, expire, outcome, register, status, submitted, transaction
 from tests.pg import Sql
 
@@ -151,24 +152,24 @@ def test_checkpoints_are_loaded_in_the_order_of_the_attempts(store: DriverStore,
     store.commit(
         incarnation,
         [
-            outcome(first, "a", '{"type": "E"}', 1, kind="r", wait=60.0),
+            outcome(first, "a", '{"type": "E"}', 1, kind=Kind.RETRIED, wait=60.0),
             outcome(first, "a", '"b"', 2, branch="yes"),
-            outcome(first, "b", None, 1, kind="w", wait=-60.0),
+            outcome(first, "b", None, 1, kind=Kind.WAITS_FOR_TIME, wait=-60.0),
             outcome(second, "a", "1"),
         ],
         [],
     )
     found = store.load_checkpoints([second, first])
     assert [each[1:6] for each in found if each.execution_id == first] == [
-        ("a", 1, "r", None, '{"type": "E"}'),
-        ("a", 2, "c", "yes", '"b"'),
-        ("b", 1, "w", None, None),
+        ("a", 1, Kind.RETRIED, None, '{"type": "E"}'),
+        ("a", 2, Kind.COMPLETED, "yes", '"b"'),
+        ("b", 1, Kind.WAITS_FOR_TIME, None, None),
     ]
     waits = [each.wait for each in found if each.execution_id == first]
     assert waits[0] is not None and 50 < waits[0] <= 60
     assert waits[1] is None
     assert waits[2] is not None and waits[2] <= -60
-    assert [each[1:6] for each in found if each.execution_id == second] == [("a", 1, "c", None, "1")]
+    assert [each[1:6] for each in found if each.execution_id == second] == [("a", 1, Kind.COMPLETED, None, "1")]
     assert store.load_checkpoints([]) == []
 
 
@@ -221,10 +222,10 @@ def test_a_commit_repeated_after_a_lost_answer_leaves_a_new_claim_of_its_incarna
 ) -> None:
     incarnation, (first,) = claimed(store, client)
     park = end(first.id, "waiting", 0.0)._replace(claim=first.claim_count)
-    assert store.commit(incarnation, [outcome(first.id, kind="r", wait=0.0)], [park]) == {first.id}
+    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]) == {first.id}
     assert store.wake_due(9)[0] == 1
     (second,) = store.claim(incarnation, QUEUES, 9)
-    assert store.commit(incarnation, [outcome(first.id, kind="r", wait=0.0)], [park]) == frozenset()
+    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]) == frozenset()
     assert status(sql, first.id) == "running"
     assert store._unheard(incarnation, 9) == [], "it is held"
     assert store.commit(incarnation, [], [end(first.id)._replace(claim=second.claim_count)]) == {first.id}

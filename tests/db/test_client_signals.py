@@ -10,7 +10,7 @@ import pytest
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, ExecutionNotFound, NotWaiting
-from dray.store.records import Outcome
+from dray.store.records import Kind, Outcome
 from tests.db.helpers import QUEUES, claimed, end, outcome
 from tests.pg import Sql
 
@@ -19,12 +19,14 @@ NOBODY = "01970f3e-5b1c-7a42-9d07-3f2b8c6e1a55"
 
 def asks(execution: str, node: str = "ask", attempt: int = 1, **other: Any) -> Outcome:
     awaits = {"signal": "human_input", "state": {"message": "Ship?", "options": ["ship", "hold"], "until": 1}}
-    return outcome(execution, node, json.dumps(awaits), attempt, kind="g", wait=3600.0)._replace(**other)
+    return outcome(execution, node, json.dumps(awaits), attempt, kind=Kind.WAITS_FOR_NEWS, wait=3600.0)._replace(
+        **other
+    )
 
 
 def test_who_waits_for_a_person_is_listed(store: DriverStore, client: Client) -> None:
     incarnation, (first, second, third, ended) = claimed(store, client, 4)
-    other = outcome(third.id, "go", '{"signal": "go"}', kind="g")
+    other = outcome(third.id, "go", '{"signal": "go"}', kind=Kind.WAITS_FOR_NEWS)
     done = [asks(second.id, "done"), outcome(second.id, "done", '{"decision": "ship"}', 2)]
     again = [asks(second.id, "loop[3]/ask"), asks(second.id, "loop[3]/ask", 2)]
     parks = [end(each.id, "waiting") for each in (first, second, third)]
@@ -43,7 +45,7 @@ def test_who_waits_for_a_person_is_listed(store: DriverStore, client: Client) ->
 
 def test_a_node_whose_answer_failed_and_is_tried_again_is_still_listed(store: DriverStore, client: Client) -> None:
     incarnation, (claim,) = claimed(store, client)
-    store.commit(incarnation, [asks(claim.id), outcome(claim.id, "ask", "{}", 2, kind="r")], [])
+    store.commit(incarnation, [asks(claim.id), outcome(claim.id, "ask", "{}", 2, kind=Kind.RETRIED)], [])
     assert len(client.approvals()) == 1
 
 

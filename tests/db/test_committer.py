@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine
 
 from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, Refused
-from dray.cluster.driver.driver import NO_GRAPH
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.execution.run import ExecutionRun
+from dray.cluster.graph.types import NO_GRAPH
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
-from dray.store.records import Outcome, Settlement
+from dray.store.records import Kind, Outcome, Settlement
 from tests.pg import Sql
 
 GRAPH = {"format": 1, "nodes": [{"id": "n"}], "edges": []}
@@ -37,7 +37,7 @@ class Bench:
         self.runs = [ExecutionRun(each, NO_GRAPH, Policy()) for each in claims]
 
     def outcome(self, run: ExecutionRun, text: str, node: str = "n") -> Entry:
-        return Entry(run, Outcome(run.id, node, 1, "c", None, text, None, None, 1))
+        return Entry(run, Outcome(run.id, node, 1, Kind.COMPLETED, None, text, None, None, 1))
 
     def end(self, run: ExecutionRun) -> Entry:
         return Entry(run, settlement=Settlement(run.id, "completed", None, None))
@@ -79,7 +79,7 @@ def test_a_value_that_the_database_refuses_fails_alone(bench: Bench, client: Cli
 
 def test_nor_is_a_node_dropped_by_an_outcome_that_is_not_stored(bench: Bench, client: Client) -> None:
     run = bench.runs[0]
-    drop = Entry(run, Outcome(run.id, "m", 2, "d", None, None, None, None, None))
+    drop = Entry(run, Outcome(run.id, "m", 2, Kind.DROPPED, None, None, None, None, None))
     bench.events_of([bench.outcome(run, BAD), drop])
     bench.committer.add([drop])
     back = Entry(run, settlement=Settlement(run.id, "queued", None, None))

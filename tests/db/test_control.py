@@ -12,6 +12,7 @@ from dray.cluster.graph.canonical import canonical
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, ExecutionNotFound
+from dray.store.records import Kind
 from tests.chaos.effects import EFFECTS
 from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, status, submitted, transaction
 from tests.db.test_driver import HANDLERS, driving, effect, until
@@ -109,7 +110,11 @@ def test_what_does_not_exist_is_said(client: Client) -> None:
 
 def test_a_signal_is_kept_and_found_after_resume(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, (claim,) = claimed(store, client)
-    store.commit(incarnation, [outcome(claim.id, kind="g", text='{"signal": "go"}')], [end(claim.id, "waiting", 3600)])
+    store.commit(
+        incarnation,
+        [outcome(claim.id, kind=Kind.WAITS_FOR_NEWS, text='{"signal": "go"}')],
+        [end(claim.id, "waiting", 3600)],
+    )
     client.pause(claim.id)
     assert client.signal(claim.id, "go", 1)
     assert row(sql, claim.id) == ("paused", None, True, False)

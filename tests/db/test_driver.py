@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from dray.actors.pool.local import local_runners
 from dray.actors.pool.pool import Pool, Shape
 from dray.actors.registry import load_handlers
-from dray.cluster.driver.driver import Driver, DriverOptions
+from dray.cluster.driver.driver import Driver
+from dray.cluster.driver.options import DriverOptions
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.graph.canonical import canonical
 from dray.store.client.client import Client

@@ -12,7 +12,7 @@ from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused
 from dray.store.queries import QUERIES
-from dray.store.records import Child, Outcome, Taken
+from dray.store.records import Child, Kind, Outcome, Taken
 from tests.db.helpers import (
     GRAPH,
     QUEUES,
@@ -32,7 +32,7 @@ from tests.pg import Sql
 
 
 def waits(execution: str, node: str = "a", awaits: str = '{"signal": "go"}', **other: Any) -> Outcome:
-    return outcome(execution, node, awaits, kind="g", **other)
+    return outcome(execution, node, awaits, kind=Kind.WAITS_FOR_NEWS, **other)
 
 
 def a_child(parent: str, workflow: str = "w", **other: Any) -> Child:
@@ -273,7 +273,7 @@ def test_news_of_a_child_ends_with_the_answer_but_not_with_a_retry(store: Driver
     incarnation, parent, (child,) = parent_and_children(store, client)
     store.commit(incarnation, [], [end(child)])
     store.claim(incarnation, QUEUES, 9)
-    for attempt, kind in ((2, "r"), (3, "l")):
+    for attempt, kind in ((2, Kind.RETRIED), (3, Kind.RUNNER_LOST)):
         store.commit(incarnation, [outcome(parent, "n0", attempt=attempt, kind=kind)], [])
         assert len(store.news_of([parent])[1]) == 1
     store.commit(incarnation, [outcome(parent, "n0", attempt=4)], [])
@@ -403,7 +403,7 @@ def test_a_cancel_from_outside_goes_down_and_up(store: DriverStore, client: Clie
 
 def test_the_child_of_a_node_that_failed_is_cancelled(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, parent, (late, _) = parent_and_children(store, client, 2, park=False)
-    store.commit(incarnation, [outcome(parent, "n0", attempt=2, kind="f")], [])
+    store.commit(incarnation, [outcome(parent, "n0", attempt=2, kind=Kind.FAILED)], [])
     store.place_marks(9)
     assert store.controls(incarnation) == [(late, "cancel")]
 
@@ -413,7 +413,7 @@ def test_the_child_of_a_node_that_is_dropped_is_cancelled_and_no_news(
 ) -> None:
     incarnation, parent, (late, other) = parent_and_children(store, client, 2, park=False)
     for _ in range(2):  # the second as after a lost answer
-        store.commit(incarnation, [outcome(parent, "n0", None, attempt=2, kind="d")], [])
+        store.commit(incarnation, [outcome(parent, "n0", None, attempt=2, kind=Kind.DROPPED)], [])
     while store.place_marks(9):
         pass
     assert store.controls(incarnation) == [(late, "cancel")]

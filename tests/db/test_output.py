@@ -8,7 +8,7 @@ import pytest
 
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
-from dray.store.records import Outcome
+from dray.store.records import Kind, Outcome
 from tests.db.helpers import QUEUES, end, outcome, register
 from tests.pg import Sql
 
@@ -55,15 +55,15 @@ def test_several_ends_give_an_object_of_those_that_ran(store: DriverStore, clien
 
 def test_a_parked_node_that_is_an_end_gives_what_it_waited_with(store: DriverStore, client: Client) -> None:
     run = Run(store, client, "ta", "ta")
-    assert run.commit(outcome(run.id, "a", '"w"', kind="w", wait=-1.0)) == "w"
+    assert run.commit(outcome(run.id, "a", '"w"', kind=Kind.WAITS_FOR_TIME, wait=-1.0)) == "w"
 
 
 def test_failed_attempts_are_no_output(store: DriverStore, client: Client) -> None:
     run = Run(store, client, "ta", "ta")
     outcomes = [
-        outcome(run.id, "a", None, 0, kind="s"),
-        outcome(run.id, "a", '{"type": "E"}', 1, kind="r", wait=1.0),
-        outcome(run.id, "a", '{"type": "L"}', 2, kind="l"),
+        outcome(run.id, "a", None, 0, kind=Kind.STARTED),
+        outcome(run.id, "a", '{"type": "E"}', 1, kind=Kind.RETRIED, wait=1.0),
+        outcome(run.id, "a", '{"type": "L"}', 2, kind=Kind.RUNNER_LOST),
         outcome(run.id, "a", '"good"', 3),
     ]
     assert run.commit(*outcomes) == "good"
@@ -89,14 +89,14 @@ def test_only_a_completed_execution_has_an_output(store: DriverStore, client: Cl
 
 def test_the_attempt_of_a_trigger_shows_the_input(store: DriverStore, client: Client) -> None:
     run = Run(store, client, "ta", "ta")
-    run.commit(outcome(run.id, "t", None), outcome(run.id, "a", '{"type": "E"}', kind="f"), status="failed")
+    run.commit(outcome(run.id, "t", None), outcome(run.id, "a", '{"type": "E"}', kind=Kind.FAILED), status="failed")
     found = {each.node_key: (each.kind, each.outcome) for each in client.attempts(run.id)}
     assert found == {"t": ("completed", {"in": 1}), "a": ("failed", {"type": "E"})}
 
 
 def test_a_node_that_waits_shows_until_when(store: DriverStore, client: Client, sql: Sql) -> None:
     run = Run(store, client, "ta", "ta")
-    run.commit(outcome(run.id, "a", None, kind="w", wait=60.0), status="waiting")
+    run.commit(outcome(run.id, "a", None, kind=Kind.WAITS_FOR_TIME, wait=60.0), status="waiting")
     (found,) = client.attempts(run.id)
     assert (found.kind, found.outcome) == ("waiting", None)
     assert found.wake_at is not None

@@ -9,6 +9,7 @@ import pytest
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.queries import QUERIES
+from dray.store.records import Kind
 from tests.db.helpers import (
     QUEUES,
     Running,
@@ -157,7 +158,11 @@ def test_a_signal_to_what_has_ended_is_refused_and_not_kept(
 
 def test_waiting_outcomes_and_the_park_are_one_commit(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, (claim,) = claimed(store, client)
-    store.commit(incarnation, [outcome(claim.id, kind="w", text=None, wait=3600.0)], [end(claim.id, "waiting", 3600)])
+    store.commit(
+        incarnation,
+        [outcome(claim.id, kind=Kind.WAITS_FOR_TIME, text=None, wait=3600.0)],
+        [end(claim.id, "waiting", 3600)],
+    )
     statement = "SELECT c.wake_at - e.wake_at FROM dray.checkpoint c JOIN dray.execution e ON e.id = c.execution_id"
     ((apart,),) = sql(statement)
     assert abs(apart) < timedelta(seconds=1)

@@ -16,6 +16,7 @@ from dray.store.client.client import Client
 from dray.store.connection import connect
 from dray.store.driver_store import DriverStore
 from dray.store.queries import QUERIES
+from dray.store.records import Kind
 from tests.db.helpers import (
     GRAPH,
     QUEUES,
@@ -188,7 +189,12 @@ def test_reap_and_release_read_what_the_driver_holds(big: Big) -> None:
 
 def test_a_commit_reads_what_it_settles(big: Big) -> None:
     ids = [str(row[0]) for row in big.sql("SELECT id FROM dray.execution WHERE owner = %(id)s::uuid", id=big.driver)]
-    columns = {"execution_ids": ids, "node_keys": ["b"] * HELD, "attempts": [1] * HELD, "kinds": ["c"] * HELD}
+    columns = {
+        "execution_ids": ids,
+        "node_keys": ["b"] * HELD,
+        "attempts": [1] * HELD,
+        "kinds": [Kind.COMPLETED] * HELD,
+    }
     columns |= {"branches": [None] * HELD, "outcomes": ["1"] * HELD, "waits": [None] * HELD, "runners": [None] * HELD}
     settle = {"settle_ids": ids, "statuses": ["completed"] * HELD, "wake_in": [None] * HELD, "errors": [None] * HELD}
     settle |= {"claims": [None] * HELD}

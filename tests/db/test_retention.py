@@ -157,7 +157,7 @@ def test_of_one_status_only(store: DriverStore, client: Client, sql: Sql) -> Non
 
 
 def test_in_batches(store: DriverStore, client: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.client_retention.BATCH", 2)
+    monkeypatch.setattr("dray.store.client.retention.BATCH", 2)
     for days in range(40, 45):
         age(sql, ended(store, client), days)
     assert client.prune(timedelta(days=30)) == 5

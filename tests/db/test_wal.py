@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
-from dray.store.records import Outcome
+from dray.store.records import Kind, Outcome
 from tests.db.helpers import QUEUES, end, register, submitted
 from tests.pg import Sql
 
@@ -25,6 +25,6 @@ def test_a_node_logs_at_most_450_bytes(store: DriverStore, client: Client, sql: 
     before = written()
     claims = store.claim(driver, QUEUES, EXECUTIONS)
     for n in range(NODES):
-        outcomes = [Outcome(each.id, f"n{n}", 1, "c", None, TEXT, None, runner, 3) for each in claims]
+        outcomes = [Outcome(each.id, f"n{n}", 1, Kind.COMPLETED, None, TEXT, None, runner, 3) for each in claims]
         store.commit(driver, outcomes, [end(each.id) for each in claims] if n == NODES - 1 else [])
     assert (written() - before) / (EXECUTIONS * NODES) <= 450

@@ -8,7 +8,7 @@ from dray.cluster.driver.large import wanted
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
-from dray.store.records import StoredOutcome
+from dray.store.records import Kind, StoredOutcome
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node
 
 
@@ -16,7 +16,7 @@ def compiled(nodes: list[Any], edges: list[Any]) -> Graph:
     return load(7, "w", 1, canonical(graph(nodes, edges), HANDLERS))
 
 
-def at(key: str, kind: str = "c", attempt: int = 1) -> StoredOutcome:
+def at(key: str, kind: str = Kind.COMPLETED, attempt: int = 1) -> StoredOutcome:
     return StoredOutcome("e1", key, attempt, kind, None, None, None, large=True)
 
 
@@ -37,11 +37,11 @@ def test_what_a_node_that_has_not_ended_is_given() -> None:
 
 def test_not_what_everybody_has_had_and_not_what_nobody_names() -> None:
     assert keys(LINE, at("a"), at("b"), at("c")) == []
-    assert keys(LINE, at("a"), at("b"), at("c", "f")) == ["c"], "a failure is always loaded"
+    assert keys(LINE, at("a"), at("b"), at("c", Kind.FAILED)) == ["c"], "a failure is always loaded"
 
 
 def test_a_node_that_is_to_be_called_again_is_given_it_again() -> None:
-    for kind in ("r", "l", "s", "g"):
+    for kind in (Kind.RETRIED, Kind.RUNNER_LOST, Kind.STARTED, Kind.WAITS_FOR_NEWS):
         assert keys(LINE, at("a"), at("b"), at("c", kind)) == ["a", "c"]
 
 

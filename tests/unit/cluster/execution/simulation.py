@@ -13,7 +13,7 @@ from dray.cluster.execution.commands import Abandon, Begin, Command, Committed, 
 from dray.cluster.execution.run import ExecutionRun
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
-from dray.store.records import Claimed, Outcome, Settlement, StoredOutcome
+from dray.store.records import Claimed, Kind, Outcome, Settlement, StoredOutcome
 
 Handler = Callable[[NodeTask], NodeResult | Any]
 
@@ -87,7 +87,7 @@ class Simulation:
         return [each.node_key for each in self.records]
 
     def output(self, key: str) -> Any:
-        (found,) = [each.outcome for each in self.records if each.node_key == key and each.kind == "c"]
+        (found,) = [each.outcome for each in self.records if each.node_key == key and each.kind == Kind.COMPLETED]
         return json.loads(found or "null")
 
 

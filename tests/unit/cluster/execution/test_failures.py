@@ -15,6 +15,7 @@ from dray.actors.runner.answer import failure_of
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
+from dray.store.records import Kind
 from tests.unit.cluster.execution.simulation import Simulation, with_crashes
 from tests.unit.cluster.graph.test_tries import tried
 from tests.unit.cluster.graphs import HANDLERS as KNOWN
@@ -62,7 +63,7 @@ def compiled(source: Any) -> Graph:
 
 
 def ran(whole: Simulation) -> list[str]:
-    return [each.node_key for each in whole.records if each.kind == "c"]
+    return [each.node_key for each in whole.records if each.kind == Kind.COMPLETED]
 
 
 def status(whole: Simulation) -> tuple[str, Any]:

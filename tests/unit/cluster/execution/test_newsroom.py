@@ -25,7 +25,7 @@ from dray.cluster.execution.commands import (
 )
 from dray.cluster.execution.run import ExecutionRun
 from dray.cluster.graph.types import Graph
-from dray.store.records import Child, ChildEnd, Claimed, Signal, StoredOutcome
+from dray.store.records import Child, ChildEnd, Claimed, Kind, Signal, StoredOutcome
 from tests.unit.cluster.execution.simulation import Simulation, stored
 from tests.unit.cluster.graphs import node
 
@@ -46,7 +46,7 @@ def done(run: ExecutionRun, index: int, result: NodeResult, attempt: int = 1) ->
 
 
 def asked(wait: float = 60.0) -> StoredOutcome:
-    return StoredOutcome("e1", "ask", 1, "g", None, ASK.awaits, wait)
+    return StoredOutcome("e1", "ask", 1, Kind.WAITS_FOR_NEWS, None, ASK.awaits, wait)
 
 
 def news(run: ExecutionRun, attempt: int = 2) -> Any:
@@ -63,7 +63,7 @@ class TestSignals:
         run, _ = started()
         record, settle = done(run, 0, ASK)
         assert isinstance(record, Record)
-        assert record.outcome[1:7] == ("ask", 1, "g", None, ASK.awaits, 60.0)
+        assert record.outcome[1:7] == ("ask", 1, Kind.WAITS_FOR_NEWS, None, ASK.awaits, 60.0)
         assert settled([settle]) == ("waiting", 60.0)
 
     def test_or_for_ever(self) -> None:
@@ -79,13 +79,13 @@ class TestSignals:
         run, _ = started(begin=Begin([asked()], [GO]))
         (record,) = done(run, 0, NodeResult(0, '"yes"'), 2)
         assert isinstance(record, Record)
-        assert (record.outcome.kind, record.outcome.attempt, record.signal) == ("c", 2, 9)
+        assert (record.outcome.kind, record.outcome.attempt, record.signal) == (Kind.COMPLETED, 2, 9)
 
     def test_a_failure_that_is_tried_again_has_the_same_news(self) -> None:
         run, _ = started(TWO, Begin([asked()], [GO]))
         (record,) = done(run, 0, NodeResult(0, failure=NodeFailure("Boom", "no", retryable=True)), 2)
         assert isinstance(record, Record)
-        assert (record.outcome.kind, record.signal) == ("r", None)
+        assert (record.outcome.kind, record.signal) == (Kind.RETRIED, None)
         run.handle(Committed([0]), NOW)
         assert run.handle(TimerDue(0), NOW + 5) == [Dispatch(0, 3)]
         assert news(run, 3)["signal"]["name"] == "go"
@@ -123,7 +123,7 @@ class TestSignals:
         assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
 
     def test_what_waited_and_was_answered_waits_no_more(self) -> None:
-        done_already = StoredOutcome("e1", "ask", 2, "c", None, '"yes"', None)
+        done_already = StoredOutcome("e1", "ask", 2, Kind.COMPLETED, None, '"yes"', None)
         _, commands = started(begin=Begin([asked(), done_already], [GO]))
         assert commands == [Dispatch(1, 1)], "the signal is for whoever asks next"
 
@@ -156,7 +156,7 @@ class TestSignals:
         run, _ = started(begin=Begin([asked()], [GO]))
         record, settle = done(run, 0, ASK, 2)
         assert isinstance(record, Record)
-        assert (record.outcome.kind, record.signal) == ("g", 9)
+        assert (record.outcome.kind, record.signal) == (Kind.WAITS_FOR_NEWS, 9)
         assert settled([settle]) == ("waiting", 60.0)
 
 
@@ -171,7 +171,7 @@ class TestChildren:
         assert settled([settle]) == ("waiting", None)
 
     def test_its_end_is_news(self) -> None:
-        waits = StoredOutcome("e1", "ask", 1, "g", None, '{"child":"c1"}', None)
+        waits = StoredOutcome("e1", "ask", 1, Kind.WAITS_FOR_NEWS, None, '{"child":"c1"}', None)
         run, _ = started(begin=Begin([waits], (), [ChildEnd("c1", "e1", "completed", '{"x":1}', None)]))
         child = {"id": "c1", "status": "completed", "output": {"x": 1}, "error": None}
         assert news(run) == {"state": None, "child": child}
@@ -180,7 +180,7 @@ class TestChildren:
         run, _ = started()
         (record,) = done(run, 0, self.START._replace(awaits=None, output="1"))
         assert isinstance(record, Record)
-        assert (record.outcome.kind, record.child and record.child.id) == ("c", "c1")
+        assert (record.outcome.kind, record.child and record.child.id) == (Kind.COMPLETED, "c1")
 
 
 class TestDropped:
@@ -203,9 +203,9 @@ class TestDropped:
     @pytest.mark.parametrize(("graph", "key"), [(ANY, "a"), (BREAK, "L[0]/a")])
     def test_the_wait_ends_with_the_outcome_that_drops_the_node(self, graph: Graph, key: str) -> None:
         whole = Simulation(graph, self.answer).begin().to_the_end()
-        (wait,) = [each for each in whole.records if each.kind == "g"]
-        (drop,) = [each for each in whole.records if each.kind == "d"]
-        assert (wait.node_key, drop[:4]) == (key, ("e1", key, 2, "d"))
+        (wait,) = [each for each in whole.records if each.kind == Kind.WAITS_FOR_NEWS]
+        (drop,) = [each for each in whole.records if each.kind == Kind.DROPPED]
+        assert (wait.node_key, drop[:4]) == (key, ("e1", key, 2, Kind.DROPPED))
         assert whole.settled is not None
         assert whole.settled.status == "completed"
 
@@ -215,19 +215,19 @@ class TestDropped:
         for count in range(len(whole.records)):
             stored = whole.records[:count]
             again = Simulation(graph, self.answer).begin(stored).to_the_end()
-            ends = [each[:4] for each in stored + again.records if each.kind == "d"]
-            assert ends == [each[:4] for each in whole.records if each.kind == "d"], count
+            ends = [each[:4] for each in stored + again.records if each.kind == Kind.DROPPED]
+            assert ends == [each[:4] for each in whole.records if each.kind == Kind.DROPPED], count
 
     def test_it_ends_too_where_a_timer_was_due_before_the_claim(self) -> None:
         stored = [
-            StoredOutcome("e1", "F", 1, "c", None, "1", None),
-            StoredOutcome("e1", "a", 1, "g", None, self.CHILD.awaits, None),
-            StoredOutcome("e1", "a", 2, "r", None, "{}", 9.0),
-            StoredOutcome("e1", "b", 1, "w", None, "1", -1.0),
+            StoredOutcome("e1", "F", 1, Kind.COMPLETED, None, "1", None),
+            StoredOutcome("e1", "a", 1, Kind.WAITS_FOR_NEWS, None, self.CHILD.awaits, None),
+            StoredOutcome("e1", "a", 2, Kind.RETRIED, None, "{}", 9.0),
+            StoredOutcome("e1", "b", 1, Kind.WAITS_FOR_TIME, None, "1", -1.0),
         ]
         run, commands = started(self.ANY, Begin(stored))
         (record,) = [each for each in commands if isinstance(each, Record)]
-        assert record.outcome[:4] == ("e1", "a", 3, "d")
+        assert record.outcome[:4] == ("e1", "a", 3, Kind.DROPPED)
         assert run.handle(TimerDue(1), NOW + 9) == []
 
     def test_a_node_that_is_called_with_its_news_when_it_is_dropped(self) -> None:
@@ -239,7 +239,7 @@ class TestDropped:
         assert run.handle(News([GO]), NOW) == [Dispatch(1, 2)]
         enough, drop, abandon = done(run, 2, NodeResult(0))
         assert isinstance(drop, Record)
-        assert (drop.outcome[:4], drop.then, abandon) == (("e1", "a", 2, "d"), [3], Abandon((1,)))
+        assert (drop.outcome[:4], drop.then, abandon) == (("e1", "a", 2, Kind.DROPPED), [3], Abandon((1,)))
         assert isinstance(enough, Record)
         assert done(run, 1, NodeResult(0), 2) == [], "nobody waits for its answer"
 
@@ -250,14 +250,14 @@ class TestDropped:
         done(run, 1, NodeResult(0, "1", wait=5.0))
         run.handle(Committed([1]), NOW)
         commands = done(run, 2, NodeResult(0))
-        assert [each.outcome.kind for each in commands if isinstance(each, Record)] == ["c"]
+        assert [each.outcome.kind for each in commands if isinstance(each, Record)] == [Kind.COMPLETED]
 
     def test_what_was_dropped_by_an_outcome_that_is_not_stored_begins_anew(self) -> None:
         stored = [
-            StoredOutcome("e1", "F", 1, "c", None, "1", None),
-            StoredOutcome("e1", "a", 1, "g", None, self.CHILD.awaits, None),
-            StoredOutcome("e1", "a", 2, "d", None, None, None),
-            StoredOutcome("e1", "b", 1, "f", None, "{}", None),
+            StoredOutcome("e1", "F", 1, Kind.COMPLETED, None, "1", None),
+            StoredOutcome("e1", "a", 1, Kind.WAITS_FOR_NEWS, None, self.CHILD.awaits, None),
+            StoredOutcome("e1", "a", 2, Kind.DROPPED, None, None, None),
+            StoredOutcome("e1", "b", 1, Kind.FAILED, None, "{}", None),
         ]
         assert started(self.ANY, Begin(stored))[1] == [Dispatch(1, 3)]
 

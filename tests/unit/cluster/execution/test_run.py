@@ -30,7 +30,7 @@ from dray.cluster.execution.run import ExecutionRun
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
-from dray.store.records import Claimed, Outcome, StoredOutcome
+from dray.store.records import Claimed, Kind, Outcome, StoredOutcome
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node
 
 NOW = 1000.0
@@ -85,20 +85,20 @@ class TestRunning:
     def test_successors_wait_for_the_commit(self) -> None:
         run, _ = started()
         (record,) = done(run, 0)
-        assert record == Record(Outcome("e1", "a", 1, "c", None, '{"x":1}', None, 3, 5), [1])
+        assert record == Record(Outcome("e1", "a", 1, Kind.COMPLETED, None, '{"x":1}', None, 3, 5), [1])
         assert run.handle(Committed([1]), NOW) == [Dispatch(1, 1)]
 
     def test_the_last_outcome_and_the_end_are_one_commit(self) -> None:
         run, _ = started(ONE)
         commands = done(run, 0)
-        assert records(commands) == [("a", 1, "c")]
+        assert records(commands) == [("a", 1, Kind.COMPLETED)]
         assert settled(commands) == ("completed", None, None)
         assert run.closed
 
     def test_a_trigger_is_done_at_once_and_its_output_is_the_input(self) -> None:
         found = compiled([node("t", "trigger"), node("a", x="{{ nodes.t.output.n }}")], chain("t", "a"))
         run, commands = started(found)
-        assert commands == [Record(Outcome("e1", "t", 1, "c", None, None, None, None, None)), Dispatch(1, 1)]
+        assert commands == [Record(Outcome("e1", "t", 1, Kind.COMPLETED, None, None, None, None, None)), Dispatch(1, 1)]
         assert run.task(9, 1, 1, NOW).nodes == (("t", '{"n":2}'),)
 
     def test_an_execution_of_a_lone_trigger_is_over_at_once(self) -> None:
@@ -133,7 +133,7 @@ class TestFailing:
     def test_a_failure_is_retried_later_and_parks_when_nothing_else_runs(self) -> None:
         run, _ = started(ONE)
         commands = done(run, 0, BROKEN)
-        assert records(commands) == [("a", 1, "r")]
+        assert records(commands) == [("a", 1, Kind.RETRIED)]
         assert settled(commands) == ("waiting", 1.0, None)
 
     def test_the_pauses_grow_and_have_a_cap(self) -> None:
@@ -159,17 +159,17 @@ class TestFailing:
     def test_after_the_last_retry_the_execution_fails_and_the_others_are_abandoned(self) -> None:
         run, _ = started(compiled([node("a", max_retries=1), node("b")], []), Policy(max_retries=0))
         commands = done(run, 0, BROKEN)
-        assert records(commands) == [("a", 1, "f")]
+        assert records(commands) == [("a", 1, Kind.FAILED)]
         assert Abandon() in commands
         assert settled(commands) == ("failed", None, {"type": "ValueError", "message": "no", "node": "a"})
 
     def test_a_node_says_how_often_it_is_retried(self) -> None:
         run, _ = started(compiled([{**node("a"), "max_retries": 1}, node("b")], []), Policy(max_retries=0))
-        assert records(done(run, 0, BROKEN)) == [("a", 1, "r")]
-        assert records(done(run, 0, BROKEN, attempt=2)) == [("a", 2, "f")]
+        assert records(done(run, 0, BROKEN)) == [("a", 1, Kind.RETRIED)]
+        assert records(done(run, 0, BROKEN, attempt=2)) == [("a", 2, Kind.FAILED)]
 
     def test_what_cannot_work_is_not_retried(self) -> None:
-        assert records(done(started()[0], 0, HOPELESS)) == [("a", 1, "f")]
+        assert records(done(started()[0], 0, HOPELESS)) == [("a", 1, Kind.FAILED)]
 
     def test_an_error_edge_takes_over_after_the_commit(self) -> None:
         found = compiled([node("a"), node("b"), node("r")], [edge("a", "b"), edge("a", "r", "failed")])
@@ -192,9 +192,9 @@ class TestFailing:
         first = done(run, 0)[0]
         assert isinstance(first, Record)
         commands = run.handle(OutcomeRefused(first.outcome, "number too large"), NOW)
-        assert records(commands) == [("a", 1, "f")]
+        assert records(commands) == [("a", 1, Kind.FAILED)]
         assert settled(commands)[0] == "queued"
-        _, commands = started(ONE, stored=[stored("a", 1, "f", '{"type":"output_refused"}')], claim_count=2)
+        _, commands = started(ONE, stored=[stored("a", 1, Kind.FAILED, '{"type":"output_refused"}')], claim_count=2)
         assert settled(commands) == ("failed", None, {"type": "output_refused"})
 
 
@@ -206,10 +206,10 @@ class TestLosing:
         run, _ = started(policy=Policy(max_retries=0, crash_limit=3))
         for attempt in (1, 2, 3):
             (record,) = self.lose(run, attempt)
-            assert records([record]) == [("a", attempt, "l")]
+            assert records([record]) == [("a", attempt, Kind.RUNNER_LOST)]
             assert run.handle(Committed((0,)), NOW) == [Dispatch(0, attempt + 1, suspect=attempt > 1)]
         commands = self.lose(run, 4)
-        assert records(commands) == [("a", 4, "f")]
+        assert records(commands) == [("a", 4, Kind.FAILED)]
         error = settled(commands)[2]
         assert error["type"] == "poison"
         assert "exit code 137" in error["message"]
@@ -229,7 +229,7 @@ class TestWaiting:
     def test_a_wait_parks_until_it_is_over(self) -> None:
         run, _ = started()
         commands = done(run, 0, self.WAIT)
-        assert records(commands) == [("a", 1, "w")]
+        assert records(commands) == [("a", 1, Kind.WAITS_FOR_TIME)]
         assert settled(commands) == ("waiting", 60.0, None)
 
     def test_a_wait_does_not_park_what_runs_beside_it(self) -> None:
@@ -237,7 +237,7 @@ class TestWaiting:
         (record,) = done(run, 0, self.WAIT)
         assert run.handle(Committed(record.then), NOW + 1) == [SetTimer(0, 59.0)]
         assert run.handle(TimerDue(0), NOW + 60) == [Dispatch(2, 1)]
-        assert records(done(run, 1)) == [("b", 1, "c")]
+        assert records(done(run, 1)) == [("b", 1, Kind.COMPLETED)]
         assert settled(done(run, 2))[0] == "completed"
 
     def test_it_parks_once_the_other_is_done(self) -> None:
@@ -251,38 +251,45 @@ class TestWaiting:
 
     def test_one_that_woke_for_its_time_out_fails_and_does_not_park_again(self) -> None:
         found = compiled([node("a")], [], timeout=30)
-        _, commands = started(found, stored=[stored("a", 1, "w", wait=3600.0)], claim_count=2, age=30.0)
+        _, commands = started(found, stored=[stored("a", 1, Kind.WAITS_FOR_TIME, wait=3600.0)], claim_count=2, age=30.0)
         assert settled(commands)[0] == "failed"
         assert settled(commands)[2]["type"] == "timeout"
 
 
 class TestResuming:
     def test_goes_on_behind_what_is_stored(self) -> None:
-        assert started(stored=[stored("a", 1, "c")])[1] == [Dispatch(1, 1)]
+        assert started(stored=[stored("a", 1, Kind.COMPLETED)])[1] == [Dispatch(1, 1)]
 
     def test_a_whole_set_of_outcomes_is_the_end(self) -> None:
-        assert settled(started(stored=[stored("b", 1, "c"), stored("a", 1, "c")])[1])[0] == "completed"
+        assert (
+            settled(started(stored=[stored("b", 1, Kind.COMPLETED), stored("a", 1, Kind.COMPLETED)])[1])[0]
+            == "completed"
+        )
 
     def test_a_wait_that_is_over_is_done_and_one_that_is_not_parks_again(self) -> None:
-        assert started(stored=[stored("a", 1, "w", wait=-1.0)])[1] == [Dispatch(1, 1)]
-        assert settled(started(stored=[stored("a", 1, "w", wait=9.0)])[1]) == ("waiting", 9.0, None)
+        assert started(stored=[stored("a", 1, Kind.WAITS_FOR_TIME, wait=-1.0)])[1] == [Dispatch(1, 1)]
+        assert settled(started(stored=[stored("a", 1, Kind.WAITS_FOR_TIME, wait=9.0)])[1]) == ("waiting", 9.0, None)
 
     def test_retries_and_losses_are_counted_on(self) -> None:
-        before = [stored("a", 1, "r", wait=-5.0), stored("a", 2, "l"), stored("a", 3, "r", wait=-1.0)]
+        before = [
+            stored("a", 1, Kind.RETRIED, wait=-5.0),
+            stored("a", 2, Kind.RUNNER_LOST),
+            stored("a", 3, Kind.RETRIED, wait=-1.0),
+        ]
         run, commands = started(policy=Policy(max_retries=2), stored=before)
         assert commands == [Dispatch(0, 4)]
-        assert records(done(run, 0, BROKEN, attempt=4)) == [("a", 4, "f")]
+        assert records(done(run, 0, BROKEN, attempt=4)) == [("a", 4, Kind.FAILED)]
 
     def test_a_retry_that_is_not_due_parks(self) -> None:
-        assert settled(started(stored=[stored("a", 1, "r", wait=4.0)])[1]) == ("waiting", 4.0, None)
+        assert settled(started(stored=[stored("a", 1, Kind.RETRIED, wait=4.0)])[1]) == ("waiting", 4.0, None)
 
     def test_a_failure_that_was_caught_goes_on_over_its_error_edge(self) -> None:
         found = compiled([node("a"), node("r")], [edge("a", "r", "failed")])
-        assert started(found, stored=[stored("a", 1, "f")])[1] == [Dispatch(1, 1)]
+        assert started(found, stored=[stored("a", 1, Kind.FAILED)])[1] == [Dispatch(1, 1)]
 
     def test_the_input_is_the_output_of_a_stored_trigger(self) -> None:
         found = compiled([node("t", "trigger"), node("a", x="{{ nodes.t.output.n }}")], chain("t", "a"))
-        run, commands = started(found, stored=[stored("t", 1, "c", None)])
+        run, commands = started(found, stored=[stored("t", 1, Kind.COMPLETED, None)])
         assert commands == [Dispatch(1, 1)]
         assert run.task(1, 1, 1, NOW).nodes == (("t", '{"n":2}'),)
 
@@ -292,7 +299,7 @@ class TestAtMostOnce:
 
     def test_writes_its_start_first(self) -> None:
         run, commands = started(self.GRAPH)
-        assert records(commands) == [("a", 0, "s")]
+        assert records(commands) == [("a", 0, Kind.STARTED)]
         assert run.handle(Committed((0,)), NOW) == [Dispatch(0, 1)]
         assert settled(done(run, 0))[0] == "completed"
 
@@ -304,25 +311,27 @@ class TestAtMostOnce:
         assert settled(commands)[2]["type"] == "runner_lost"
 
     def test_fails_when_its_driver_was_lost(self) -> None:
-        _, commands = started(self.GRAPH, stored=[stored("a", 0, "s", None)])
-        assert records(commands) == [("a", 1, "f")]
+        _, commands = started(self.GRAPH, stored=[stored("a", 0, Kind.STARTED, None)])
+        assert records(commands) == [("a", 1, Kind.FAILED)]
         assert settled(commands)[2]["type"] == "runner_lost"
 
     def test_what_takes_over_when_its_driver_was_lost_waits_for_the_commit(self) -> None:
         found = compiled([{**node("a"), "at_most_once": True}, node("b")], [edge("a", "b", "failed")])
-        run, commands = started(found, stored=[stored("a", 0, "s", None)])
+        run, commands = started(found, stored=[stored("a", 0, Kind.STARTED, None)])
         assert commands == [Record(commands[0].outcome, [1])]
         assert run.handle(Committed([1]), NOW) == [Dispatch(1, 1)]
 
     def test_one_that_waits_is_not_in_doubt(self) -> None:
-        _, commands = started(self.GRAPH, stored=[stored("a", 0, "s", None), stored("a", 1, "w", wait=9.0)])
+        _, commands = started(
+            self.GRAPH, stored=[stored("a", 0, Kind.STARTED, None), stored("a", 1, Kind.WAITS_FOR_TIME, wait=9.0)]
+        )
         assert records(commands) == []
         assert settled(commands) == ("waiting", 9.0, None)
 
     def test_a_failure_is_not_retried(self) -> None:
         run, _ = started(self.GRAPH)
         run.handle(Committed((0,)), NOW)
-        assert records(done(run, 0, BROKEN)) == [("a", 1, "f")]
+        assert records(done(run, 0, BROKEN)) == [("a", 1, Kind.FAILED)]
 
 
 def events(run: ExecutionRun) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from dray.actors.messages import NodeFailure, NodeResult, NodeTask
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.execution.commands import Abandon, Committed, Dispatch, NodeDone, Record, TimerDue
 from dray.cluster.graph.types import Graph
+from dray.store.records import Kind
 from tests.unit.cluster.execution.simulation import Simulation, stored, with_crashes
 from tests.unit.cluster.graphs import node
 
@@ -454,7 +455,7 @@ def test_a_timer_that_ends_a_loop_records_its_end_beside_what_still_runs() -> No
     run.handle(Committed([nap]), 0.0)
     (end,) = run.handle(TimerDue(nap), 5.0)
     assert isinstance(end, Record)
-    assert (end.outcome.node_key, end.outcome.kind) == ("L", "c")
+    assert (end.outcome.node_key, end.outcome.kind) == ("L", Kind.COMPLETED)
 
 
 def test_a_timer_that_is_enough_for_a_fork_cancels_the_others() -> None:

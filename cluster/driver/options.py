@@ -1,0 +1,25 @@
+"""What a driver is told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from dray.actors.pool.shapes import Shape
+from dray.cluster.driver.scheduler import Bounds
+from dray.cluster.execution.attempts import Policy
+
+
+class DriverOptions(NamedTuple):
+    """Times in seconds; see cluster/settings.py for the meaning of each."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    claim_batch: int
+    poll_interval: float
+    lease_ttl: float
+    heartbeat: float
+    drain_timeout: float
+    default_shape: Shape
+    policy: Policy
+    keep: float | None = None
+    schedules: Bounds = Bounds()
