@@ -128,7 +128,7 @@ class News:
 
 @dataclass(slots=True)
 class NodeContext:
-    """One attempt of one node.
+    """One attempt of one node. A runner gives all of it; the defaults are for unit tests: f(config, NodeContext()).
 
     node_key: scope and node id, as in logs and checkpoints. attempt: 1 for the first.
     deadline: on the clock of time.monotonic(). scope: the names of expressions (input, nodes, vars, execution, error).
@@ -136,10 +136,10 @@ class NodeContext:
     news: what it has waited for, None in the first call. state: what it left when it began to wait.
     """
 
-    execution_id: str
-    node_key: str
-    attempt: int
-    deadline: float
+    execution_id: str = "00000000-0000-0000-0000-000000000000"
+    node_key: str = "node"
+    attempt: int = 1
+    deadline: float = math.inf
     scope: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Any] = field(default_factory=dict)
     news: News | None = None

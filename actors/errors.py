@@ -10,6 +10,7 @@
     │       └── UnknownHandler     no handler is registered for the node's type
     └── RegistryError          a deployment mistake, found before any node runs
         ├── DuplicateHandler       two functions claim one node type
+        ├── SignatureInvalid       a function that cannot be called with a config and a context
         └── HandlerLoadError       a module of handlers cannot be imported
 
 A handler may raise anything. NodeError and ConfigError are for saying whether to try again; any other exception is a
@@ -98,6 +99,17 @@ class DuplicateHandler(RegistryError):
             f"node type {self.node_type!r} is registered twice, by {self.first} and by {self.second}: "
             "rename one of the two types"
         )
+
+
+class SignatureInvalid(RegistryError):
+    """A function that a runner could not call with a config and a context. function: module.name. reason: why not."""
+
+    def __init__(self, node_type: str, function: str, reason: str) -> None:
+        super().__init__(node_type, function, reason)
+        self.node_type, self.function, self.reason = node_type, function, reason
+
+    def __str__(self) -> str:
+        return f"the handler of node type {self.node_type!r}, {self.function}, {self.reason}"
 
 
 class HandlerLoadError(RegistryError):

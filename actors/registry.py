@@ -17,11 +17,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+from dray.actors.errors import (
+    ConfigError,
+    DuplicateHandler,
+    HandlerLoadError,
+    RegistryError,
+    SignatureInvalid,
+    UnknownHandler,
+)
+
+if TYPE_CHECKING:
+    from dray.actors.context import NodeContext
 
 BUILT_IN = "dray.actors.handlers"
 ENTRY_POINTS = "dray.handlers"
@@ -36,7 +46,8 @@ INSTEAD = {
 NEEDS = frozenset({"input", "inputs", "vars", "error"})
 
 Model: TypeAlias = type[BaseModel]  # HandlerSpec has a field named `type`
-Function = TypeVar("Function", bound=Callable[..., Any])
+Config = TypeVar("Config", bound=BaseModel)
+Answer = TypeVar("Answer")
 
 
 class NodeConfig(BaseModel):
@@ -75,7 +86,7 @@ class HandlerSpec:
     @property
     def origin(self) -> str:
         """module.function, for messages."""
-        return f"{self.function.__module__}.{self.function.__qualname__}"
+        return _origin(self.function)
 
     def parse(self, config: dict[str, Any]) -> Any:
         """What the handler takes as `config`. Raises ConfigError with every bad field in one line."""
@@ -91,6 +102,31 @@ class HandlerSpec:
 HANDLERS: dict[str, HandlerSpec] = {}
 
 
+@overload
+def handler(
+    node_type: str,
+    *,
+    config: type[Config],
+    needs: Iterable[str] = (),
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    memory: int | None = None,
+    resources: Mapping[str, float] | None = None,
+    concurrency: int | None = None,
+    label_selector: Mapping[str, str] | None = None,
+) -> Callable[[Callable[[Config, NodeContext], Answer]], Callable[[Config, NodeContext], Answer]]: ...
+@overload
+def handler(
+    node_type: str,
+    *,
+    needs: Iterable[str] = (),
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    memory: int | None = None,
+    resources: Mapping[str, float] | None = None,
+    concurrency: int | None = None,
+    label_selector: Mapping[str, str] | None = None,
+) -> Callable[[Callable[[dict[str, Any], NodeContext], Answer]], Callable[[dict[str, Any], NodeContext], Answer]]: ...
 def handler(
     node_type: str,
     *,
@@ -102,16 +138,19 @@ def handler(
     resources: Mapping[str, float] | None = None,
     concurrency: int | None = None,
     label_selector: Mapping[str, str] | None = None,
-) -> Callable[[Function], Function]:
+) -> Callable[..., Any]:
     """Register a function, sync or async, for a node type; the fields are those of HandlerSpec. Leaves it as it is.
 
-    Raises DuplicateHandler if another function has the type. Stack decorators to give one function several types.
+    The function is called with two arguments: the config, as its model or as a dict, and a NodeContext.
+    Raises DuplicateHandler if another function has the type, SignatureInvalid if it cannot be called so. Stack
+    decorators to give one function several types.
     """
     wanted = frozenset(needs)
     if unknown := wanted - NEEDS:
         raise ValueError(f"handler {node_type!r} needs {sorted(unknown)}; known are {sorted(NEEDS)}")
 
-    def register(function: Function) -> Function:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_signature(node_type, function)
         spec = HandlerSpec(
             node_type,
             function,
@@ -137,6 +176,22 @@ def handler(
     return register
 
 
+def _check_signature(node_type: str, function: Callable[..., Any]) -> None:
+    """Told when the module is imported: a runner would find out after three retries."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise SignatureInvalid(node_type, _origin(function), "yields, but a handler returns its output")
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError as error:
+        raise SignatureInvalid(node_type, _origin(function), f"{error}: it is called as f(config, ctx)") from None
+    except ValueError:  # a function of C, which tells nothing of its arguments
+        return
+
+
+def _origin(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
 def plug_in(node_type: str, function: Callable[..., Any]) -> None:
     """Keep a place for a node type that others must bring; a handler that is registered for it takes the place."""
     HANDLERS.setdefault(node_type, HandlerSpec(node_type, function, is_plug_in=True))
@@ -157,7 +212,7 @@ def find_handler(node_type: str) -> HandlerSpec:
 def load_handlers(modules: Sequence[str] = ()) -> Mapping[str, HandlerSpec]:
     """Import the built-ins, the entry points and the named modules; returns HANDLERS. Loading twice changes nothing.
 
-    Raises HandlerLoadError naming the module, DuplicateHandler naming both functions.
+    Raises HandlerLoadError naming the module, DuplicateHandler naming both functions, SignatureInvalid.
     """
     _load(BUILT_IN, partial(importlib.import_module, BUILT_IN))
     for point in entry_points(group=ENTRY_POINTS):
@@ -170,7 +225,7 @@ def load_handlers(modules: Sequence[str] = ()) -> Mapping[str, HandlerSpec]:
 def _load(name: str, load: Callable[[], object]) -> None:
     try:
         load()
-    except DuplicateHandler:
+    except RegistryError:
         raise
     except Exception as error:  # an import runs foreign code, which may raise anything
         raise HandlerLoadError(name, f"{type(error).__name__}: {error}") from error

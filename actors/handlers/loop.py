@@ -82,11 +82,6 @@ class ForeachConfig(LoopConfig):
     loop_type: Annotated[Literal["foreach"], BeforeValidator(lambda _: "foreach")] = "foreach"
 
 
-@handler("loop", config=LoopConfig)
-@handler("for", config=ForConfig)
-@handler("while", config=WhileConfig)
-@handler("repeat", config=RepeatConfig)
-@handler("foreach", config=ForeachConfig)
 def loop(config: LoopConfig, ctx: NodeContext) -> Any:
     if config.loop_type == "while":
         condition = config.condition_expression
@@ -99,6 +94,13 @@ def loop(config: LoopConfig, ctx: NodeContext) -> Any:
     if not isinstance(value, list):
         raise ConfigError(f"array_expression gives no list but {value!r:.80}: give an expression that gives a list")
     return {"items": value}
+
+
+handler("loop", config=LoopConfig)(loop)
+handler("for", config=ForConfig)(loop)
+handler("while", config=WhileConfig)(loop)
+handler("repeat", config=RepeatConfig)(loop)
+handler("foreach", config=ForeachConfig)(loop)
 
 
 def _lenient(condition: str, ctx: NodeContext) -> Any:

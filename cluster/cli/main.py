@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dray import __version__
 from dray.cluster import logs
 from dray.cluster.cli import control, health, schedules, signals, workflow
 from dray.cluster.cli import executions as cli_executions
@@ -35,7 +36,6 @@ app = typer.Typer(
     name="dray",
     help="Durable executions on Ray: workflows whose every step survives crashes, kept in Postgres.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"max_content_width": 120, "help_option_names": ["-h", "--help"]},
@@ -239,9 +239,19 @@ def show_settings(as_json: AsJson = False) -> None:
 @app.command()
 def version() -> None:
     """The version of Dray."""
-    from dray import __version__
-
     put(__version__)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        put(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -54,7 +54,7 @@ class Shell:
 
     @staticmethod
     def command(*arguments: str) -> list[str]:
-        return [sys.executable, "-c", "import dray; dray.main()", *arguments]
+        return [sys.executable, "-m", "dray", *arguments]
 
     @contextmanager
     def running(self, *arguments: str, **environ: str) -> Iterator[Running]:

@@ -64,7 +64,7 @@ class Program:
     def __init__(self, folder: Path, database: str) -> None:
         self.log = folder / "worker.log"
         dray = folder / "dray"
-        dray.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import dray; dray.main()" "$@"\n')
+        dray.write_text(f'#!/bin/sh\nexec {sys.executable} -m dray "$@"\n')
         dray.chmod(0o755)
         env = folder / "dray.env"
         # As in dray.env: plain lines, which systemd and a shell read alike.

@@ -17,6 +17,7 @@ from dray.actors.errors import (
     HandlerLoadError,
     NodeError,
     RegistryError,
+    SignatureInvalid,
     UnknownHandler,
     WaitTimedOut,
 )
@@ -33,6 +34,7 @@ EXAMPLES = [
     UnknownHandler("no such type"),
     RegistryError("r"),
     DuplicateHandler("double", "a.f", "b.f"),
+    SignatureInvalid("double", "a.f", "missing a required argument: 'ctx'"),
     HandlerLoadError("my.module", "ImportError: no"),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 
 from dray.actors import registry
 from dray.actors.context import Branch, NodeContext, Wait
-from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, UnknownHandler
+from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, SignatureInvalid, UnknownHandler
 from dray.actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
 
 BUILT_INS = {"trigger", "http_request", "code", "condition", "if", "switch", "delay", "wait"}
@@ -56,6 +56,45 @@ def test_same_type_from_two_functions_names_both() -> None:
     with pytest.raises(DuplicateHandler, match=r"first.*second"):
         handler("twice")(second)
     handler("twice")(first)  # the same function again, as a reload does
+
+
+def no_arguments() -> int:
+    return 1
+
+
+def one_too_many(config: dict[str, Any], ctx: NodeContext, more: int) -> None: ...
+
+
+def only_by_name(*, config: dict[str, Any], ctx: NodeContext) -> None: ...
+
+
+def pages(config: dict[str, Any], ctx: NodeContext) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [no_arguments, one_too_many, only_by_name, pages])
+def test_what_cannot_be_called_with_a_config_and_a_context_is_refused_at_import(function: Any) -> None:
+    with pytest.raises(SignatureInvalid, match=rf"'own'.*test_registry.{function.__name__}.*handler|config, ctx"):
+        handler("own")(function)
+    assert "own" not in HANDLERS
+
+
+def test_what_can_be_called_so_is_taken() -> None:
+    class Counts:
+        def __call__(self, config: dict[str, Any], ctx: NodeContext, step: int = 1) -> int:
+            return step
+
+    handler("any")(lambda *given: len(given))
+    handler("counts")(Counts())
+    assert {"any", "counts"} <= HANDLERS.keys()
+
+
+def test_a_context_for_a_unit_test_needs_nothing() -> None:
+    ctx = NodeContext()
+    assert (ctx.attempt, ctx.inputs, ctx.error, ctx.news, ctx.cancelled()) == (1, {}, None, None, False)
+    assert ctx.remaining() > 3600
+    assert ctx.idempotency_key.endswith("/node")
+    assert NodeContext(scope={"input": {"n": 2}}).evaluate("input.n * 2") == 4
 
 
 def test_unknown_need_is_refused() -> None:
