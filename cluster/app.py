@@ -19,7 +19,7 @@ from dray.cluster import failpoints, logs
 from dray.cluster.driver.driver import Driver
 from dray.cluster.driver.observer import Observer
 from dray.cluster.driver.options import DriverOptions
-from dray.cluster.errors import RayGone
+from dray.cluster.errors import RayGone, RunnersMissing
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
 from dray.cluster.health.sd_notify import Notifier
@@ -114,7 +114,7 @@ def run_worker(
             with _drained_by(stop, driver, systemd), _ended_without(executor.gone, driver) as gone:
                 try:
                     driver.run(started, systemd.alive)
-                except (LeaseLost, Unavailable) as error:
+                except (LeaseLost, Unavailable, RunnersMissing) as error:
                     observer.waits()
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(1.0)

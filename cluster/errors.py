@@ -7,6 +7,7 @@ ClusterError
 ├── RayUnavailable      no Ray to run on
 │   ├── RayMismatch     another Ray or Python than the cluster's
 │   └── RayGone         the Ray that a driver ran on is gone
+├── RunnersMissing      no runner starts here, so what was held is given back
 └── PortTaken           the HTTP port cannot be opened
 
 Every error keeps its arguments in `args`, so it survives pickling, and its text says what to do next.
@@ -143,3 +144,14 @@ class RayGone(RayUnavailable):
         return (
             f"Ray is gone: {self.reason}; what this driver held is given back: start its Ray node and the driver again"
         )
+
+
+class RunnersMissing(ClusterError):
+    """No runner of the default shape has started for a while. reason: why the last one did not."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no runner starts here ({self.reason}): what was held is given back, nothing is taken until one does"

@@ -30,6 +30,7 @@ class Listener:
         self._pauses = waits()
         self._closed = threading.Event()
         self._using = threading.Lock()  # held in wait()
+        self._ending = threading.Lock()  # held around what uses or closes the pipe outside of wait()
         self._wake_read, self._wake_write = os.pipe()
 
     def wait(self, seconds: float) -> bool:
@@ -54,20 +55,23 @@ class Listener:
 
     def close(self) -> None:
         """End a wait() in another thread, and all later ones. Does not wait itself."""
-        if not self._closed.is_set():
+        with self._ending:  # a wait() that ends by itself just now must not close the pipe under our hands
+            if self._closed.is_set():
+                return
             self._closed.set()
             os.write(self._wake_write, b"x")
-            self._end_if_closed()
+        self._end_if_closed()
 
     def _end_if_closed(self) -> None:
         """Called once more by a wait() that close() found at work, so that one of the two ends the connection."""
         if self._closed.is_set() and self._using.acquire(blocking=False):
             try:
                 self._drop()
-                for each in (self._wake_read, self._wake_write):
-                    if each >= 0:
-                        os.close(each)
-                self._wake_read = self._wake_write = -1
+                with self._ending:
+                    for each in (self._wake_read, self._wake_write):
+                        if each >= 0:
+                            os.close(each)
+                    self._wake_read = self._wake_write = -1
             finally:
                 self._using.release()
 

@@ -14,6 +14,8 @@ YOUNG = 10.0  # seconds after it was ready; a runner that dies earlier is not al
 LONGEST_PAUSE = 30.0  # seconds, for runners that never get ready: only a person can help
 PAUSE_AFTER_WORK = 2.0  # seconds, for those that did: some node kills them, and the others must go on
 SLOW_START = 30.0  # seconds until a person is told
+DOUBT = 10.0  # seconds without a runner that is ready, until nothing more is promised to nodes of this shape
+LACK = 60.0  # seconds, until those that wait are better off elsewhere
 TELL_AGAIN = 60.0  # seconds
 BATCH_BYTES = 90_000  # Ray carries an argument of up to 100 KiB in the call itself, larger ones by its object store
 
@@ -61,11 +63,13 @@ class Line:
     now, since it is not its turn (actors/pool/turns.py). waiting: also those cancelled meanwhile, `cancelled`.
     strikes: young deaths in a row. pause_until: no runner is started before. told_at: when a person was last told that
     its runners do not start. short_since: when nodes began to wait without a runner that is ready.
+    proved: a runner of it was ready once, and since then never missed for long. proving: one is wanted only to see it.
+    bare_since: when runners were wanted and none was ready. trouble: why the last one did not get ready.
     """
 
     __slots__ = (
-        "_struck", "cancelled", "demand", "members", "open_since", "pause_until", "shape", "short_since", "slots",
-        "strikes", "told_at", "waiting", "wanted",
+        "_struck", "bare_since", "cancelled", "demand", "members", "open_since", "pause_until", "proved", "proving",
+        "shape", "short_since", "slots", "strikes", "told_at", "trouble", "waiting", "wanted",
     )  # fmt: skip
 
     def __init__(self, shape: Shape, slots: int, demand: Demand, open_since: float | None) -> None:
@@ -82,6 +86,20 @@ class Line:
         self._struck = 0  # number of the newest runner at the last strike
         self.pause_until = 0.0
         self.told_at: float | None = None
+        self.proved = self.proving = False
+        self.bare_since: float | None = None
+        self.trouble = "none has started yet"
+
+    def prove(self) -> None:
+        """Start one runner, wanted or not, to see whether they start here."""
+        self.proving = not self.proved
+
+    def admitted(self) -> None:
+        self.proved, self.proving, self.bare_since = True, False, None
+
+    def lacks(self, now: float) -> bool:
+        """Nodes have waited for long, and no runner of it gets ready."""
+        return bool(self.nodes) and self.bare_since is not None and now - self.bare_since >= LACK
 
     def purge(self, wanted: Container[int]) -> None:
         """Forget those that nobody waits for. wanted: ids of the others."""
@@ -100,14 +118,15 @@ class Line:
 
     def look(self, now: float) -> None:
         """Is anybody there for those that wait?"""
-        if not self.nodes or any(each.ready_at is not None for each in self.members.values()):
-            self.short_since = None
-        elif self.short_since is None:
-            self.short_since = now
+        is_bare = not any(each.ready_at is not None for each in self.members.values())
+        self.short_since = (self.short_since or now) if is_bare and self.nodes else None
+        self.bare_since = (self.bare_since or now) if is_bare and self.wanted else None
+        if self.bare_since is not None and now - self.bare_since >= DOUBT:
+            self.proved = False
 
     def follow(self, now: float) -> None:
         """As many runners as its demand says."""
-        self.wanted = 0 if self.open_since is None else self.demand.update(self.nodes, now)
+        self.wanted = 0 if self.open_since is None else self.demand.update(max(self.nodes, self.proving), now)
 
     @property
     def missing(self) -> int:

@@ -103,7 +103,12 @@ class Pool:
     @property
     def backlog(self) -> int:
         """Of these, the ones for the default shape: others may wait for what the cluster does not have."""
-        return len(self._lines.default.waiting)
+        return len(self.default.waiting)
+
+    @property
+    def default(self) -> Line:
+        """The line of the default shape."""
+        return self._lines.default
 
     @property
     def in_flight(self) -> int:
@@ -173,6 +178,7 @@ class Pool:
         member = self._members.get(runner)
         if member is not None:
             member.db_id = db_id
+            self._lines[member.shape].admitted()
 
     def handle(self, event: PoolEvent) -> News:
         """Take in what happened to a runner."""
@@ -383,6 +389,7 @@ class Pool:
         if not (member.retiring or (member.ending and not event.crash)):
             line.strike(member, now, self._last_number)
         if member.db_id is None and not member.leaving:  # nobody else will tell
+            line.trouble = event.reason
             warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
         self._fill(line, now)
         return News(lost=lost, ended=ended)

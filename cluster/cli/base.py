@@ -12,7 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from dray.cluster import logs
-from dray.cluster.errors import ClusterError, PortTaken, RayUnavailable
+from dray.cluster.errors import ClusterError, PortTaken, RayUnavailable, RunnersMissing
 from dray.cluster.spans import span_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def code_of(error: BaseException) -> Exit | None:
         (store.WaitTimeout,): Exit.TIMEOUT,
         (store.NotWaiting,): Exit.FAILED,
         (store.DatabaseURLInvalid, store.DataRefused): Exit.USAGE,
-        (store.EmbeddedError, RayUnavailable, PortTaken): Exit.NO_START,
+        (store.EmbeddedError, RayUnavailable, PortTaken, RunnersMissing): Exit.NO_START,
         (store.StoreError,): Exit.DATABASE,
         (ClusterError, ActorsError): Exit.USAGE,
     }

@@ -12,5 +12,6 @@ timers.py        when which execution wants to be called again
 scheduler.py     starts what schedules ask for
 clerk.py         enters runners into the database
 patience.py      waits out a database that does not answer
+ending.py        gives back what is held, stops the parts
 observer.py      what the driver tells about itself
 """

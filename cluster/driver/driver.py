@@ -22,7 +22,7 @@ import itertools
 import queue
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
@@ -31,13 +31,14 @@ from dray.cluster import failpoints, logs
 from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
 from dray.cluster.driver.clerk import Clerk, RunnerEntered
 from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, Refused
+from dray.cluster.driver.ending import release, stop_all
 from dray.cluster.driver.housekeeper import Controls, Housekeeper
 from dray.cluster.driver.lease_keeper import LeaseKeeper
 from dray.cluster.driver.observer import Observer, Parts
-from dray.cluster.driver.options import DriverOptions
+from dray.cluster.driver.options import Drain, DriverOptions
 from dray.cluster.driver.scheduler import Scheduler
 from dray.cluster.driver.timers import Timers
-from dray.cluster.errors import GraphInvalid
+from dray.cluster.errors import GraphInvalid, RunnersMissing
 from dray.cluster.execution.commands import (
     Abandon,
     Begin,
@@ -58,7 +59,7 @@ from dray.cluster.execution.commands import (
 from dray.cluster.execution.run import ExecutionRun
 from dray.cluster.graph.types import NO_GRAPH, Node
 from dray.store.driver_store import DriverStore
-from dray.store.errors import LeaseLost, Unavailable
+from dray.store.errors import LeaseLost
 from dray.store.listener import Listener
 from dray.store.records import ExecutionStatus, Kind, Settlement
 
@@ -66,12 +67,6 @@ EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has pi
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
 
 log = logs.get("driver")
-
-
-class Drain(NamedTuple):
-    """Take no more; finish what runs, unless at_once."""
-
-    at_once: bool = False
 
 
 class Driver:
@@ -107,6 +102,7 @@ class Driver:
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
+        self._missing: str | None = None  # why there are no runners, once what is held was given back for it
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Collected: self._on_pool,
             CommitDone: self._on_commit,
@@ -127,7 +123,8 @@ class Driver:
     def run(self, on_started: Callable[[], None] = lambda: None, on_turn: Callable[[], None] = lambda: None) -> None:
         """Drive until drained. on_started: called once the lease is there and the threads run. on_turn: after each.
 
-        Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good.
+        Raises LeaseLost, Unavailable if the database is away just at the start, StoreError where it refuses for good,
+        RunnersMissing once all is given back because no runner starts here.
         """
         options, put = self._options, self._inbox.put
         registered = time.monotonic()
@@ -163,23 +160,15 @@ class Driver:
             failpoints.hit("before_release")
             self._claimer.stop()
             self._claimer.join()  # what it claims after the release would be nobody's
-            released = self._release()
+            released = release(self._store, self.incarnation, self._options.lease_ttl)
+            if self._missing is not None:
+                raise RunnersMissing(self._missing)
         finally:
+            stop_all([*threads, self._pool, self._clerk])
             for thread in threads:
-                thread.stop()
-            self._pool.stop()
-            self._clerk.stop()
-            for thread in threads:
-                thread.join(timeout=5.0)
+                if thread.is_alive():
+                    thread.join(timeout=5.0)
             log.info("driver ended", incarnation=self.incarnation, released=released)
-
-    def _release(self) -> bool:
-        try:
-            self._store.release(self.incarnation)
-        except Unavailable as error:  # whoever told us to stop waits: the lease will run out, and others go on then
-            log.warning("cannot give back what is held", reason=error.reason, lease_ttl=self._options.lease_ttl)
-            return False
-        return True
 
     # A turn
 
@@ -215,6 +204,9 @@ class Driver:
 
     def _ask_for_more(self, now: float) -> None:
         self._ask_at = None
+        if not self._pool.default.proved:  # what it took, a driver whose runners start could do
+            self._pool.default.prove()
+            return
         room = self._options.concurrency - len(self._runs)
         if room <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
             return
@@ -376,7 +368,10 @@ class Driver:
 
     def _drained(self) -> bool:
         if self._drain_until is None:
-            return False
+            if not self._pool.default.lacks(time.monotonic()) or self._pool.in_flight:
+                return False
+            self._missing = self._pool.default.trouble
+            return True
         if time.monotonic() >= self._drain_until:
             log.warning("drain timeout: giving back what still runs", nodes=len(self._tasks))
             return True

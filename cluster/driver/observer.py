@@ -161,15 +161,13 @@ class Observer:
         self._since = since
         self._infos = {each["runner"]: self._infos[each["runner"]] for each in members if each["runner"] in self._infos}
         uncommitted = not parts.committer.idle
-        usable = any(each["state"] == "ready" for each in runners)
         idle = not (parts.pool.in_flight or parts.pool.waiting or uncommitted or parts.timers.next is not None)
         self._note("nothing is committed", uncommitted, now, self.commits)
-        # Not those of other shapes: the cluster may never have what a graph asks for, and a restart does not help.
-        self._note("nodes wait and no runner is ready", bool(parts.pool.backlog) and not usable, now, 0)
         self._note("executions are held and nothing is done for them", bool(parts.runs) and idle, now, self.progressed)
         self.seen = {
             "held": len(parts.runs), "in_flight": parts.pool.in_flight, "nodes_waiting": parts.pool.waiting,
             "short": parts.pool.short(), "runners": runners,
+            "unready": None if parts.pool.default.proved else parts.pool.default.trouble,
             "blocked": {what: at for what, (at, _) in self._marks.items()},
         }  # fmt: skip
 

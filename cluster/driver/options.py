@@ -23,3 +23,9 @@ class DriverOptions(NamedTuple):
     policy: Policy
     keep: float | None = None
     schedules: Bounds = Bounds()
+
+
+class Drain(NamedTuple):
+    """Take no more; finish what runs, unless at_once."""
+
+    at_once: bool = False

@@ -1,7 +1,7 @@
 """How a driver is, judged from what it reported last. Pure: the report and the clock in, a verdict out.
 
 gone          no driver has reported for a while: it is dead, or its machine stands still
-starting      no lease yet: it starts, or waits for its database
+starting      no lease yet: it starts, or waits for its database; or no runner is ready, and so it takes nothing
 stuck         it lives, has something to do, and nothing goes on
 late          its lease was not renewed in time: the database does not answer
 alive         all is well, and there is nothing to do
@@ -56,6 +56,8 @@ def judge(report: Mapping[str, Any] | None, now: float, stuck_after: float) -> V
     held = report.get("held", 0)
     if report["phase"] == "draining":
         return Verdict("draining", f"executions {held}")
+    if (unready := report.get("unready")) is not None:
+        return Verdict("starting", f"takes nothing, since no runner is ready: {unready}")
     if not held:
         return Verdict("alive", "nothing to do")
     since = now - report["progressed"]

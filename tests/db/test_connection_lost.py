@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -189,3 +190,19 @@ def test_a_claim_after_a_fail_over_takes_what_is_there(other: Engine, client: Cl
     with pytest.raises(Unavailable):
         victim.claim(incarnation, QUEUES, 9)
     assert sorted(each.id for each in victim.claim(incarnation, QUEUES, 9)) == executions
+
+
+def test_closing_it_while_it_ends_by_itself_harms_nobody(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a driver does that loses its lease while the database is away: the wait ends between two lines of close()."""
+    found = Listener(database)
+    write = os.write
+
+    def late(file: int, data: bytes) -> int:
+        other = threading.Thread(target=found._end_if_closed)
+        other.start()
+        other.join(0.2)
+        return write(file, data)
+
+    monkeypatch.setattr("dray.store.listener.os.write", late)
+    found.close()
+    assert found.wait(1.0) is False

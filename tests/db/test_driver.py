@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dray.actors.pool.local import local_runners
-from dray.actors.pool.pool import Pool, Shape
+from dray.actors.pool.pool import Pool, RunnerFactory, Shape
 from dray.actors.registry import load_handlers
 from dray.cluster.driver.driver import Driver
 from dray.cluster.driver.options import DriverOptions
@@ -33,7 +33,10 @@ PATIENCE = 60.0  # seconds for anything to happen; never waited out when all is 
 
 @contextmanager
 def driving(
-    store: DriverStore, on_turn: Callable[[], None] = lambda: None, **options: Any
+    store: DriverStore,
+    on_turn: Callable[[], None] = lambda: None,
+    runners: RunnerFactory | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Driver, Callable[[], BaseException | None]]]:
     """A driver that runs, and a function that waits for its end and gives what it raised."""
     shape = Shape()
@@ -41,7 +44,7 @@ def driving(
     raised: list[BaseException] = []
 
     def make_pool(notify: Callable[[Any], None]) -> Pool:
-        return Pool(local_runners(8, 1 << 20), notify, default=shape, size=1, slots=8)
+        return Pool(runners or local_runners(8, 1 << 20), notify, default=shape, size=1, slots=8)
 
     driver = Driver(str(uuid.uuid4()), store, make_pool, None, given, {"pid": 1, "host": "here"})
 

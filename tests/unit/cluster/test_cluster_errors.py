@@ -16,6 +16,7 @@ from dray.cluster.errors import (
     RayGone,
     RayMismatch,
     RayUnavailable,
+    RunnersMissing,
     ScheduleInvalid,
     SettingsInvalid,
 )
@@ -28,6 +29,7 @@ EXAMPLES: dict[type[ClusterError], ClusterError] = {
     ScheduleInvalid: ScheduleInvalid("'x' is no time zone"),
     SettingsInvalid: SettingsInvalid(["DRAY_LEASE_TTL: must be more than 3 s", "DRAY_FOO: unknown"]),
     RayUnavailable: RayUnavailable("ray://head:10001", "connection refused"),
+    RunnersMissing: RunnersMissing("it cannot import shop"),
     PortTaken: PortTaken("127.0.0.1", 9464, "address in use"),
     RayMismatch: RayMismatch("head:6379", "2.60.0", "3.12.1", "2.59.0", "3.11.1"),
     RayGone: RayGone("the cluster does not count its node 0a46 any more"),

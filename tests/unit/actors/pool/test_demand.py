@@ -161,3 +161,39 @@ def test_what_does_not_start_is_told_every_minute_with_the_shape() -> None:
     p.admit_new()
     p.tick(200)
     assert len(told) == 4
+
+
+def test_one_runner_is_started_to_see_whether_they_start_here() -> None:
+    p = pool()
+    p.pool.default.prove()
+    p.tick(70)
+    assert len(p.runners) == 1, "for as long as it takes"
+    assert not p.pool.default.proved
+    p.admit_new()
+    assert p.pool.default.proved
+    p.tick(70)
+    assert p.loads == {}, "idle, it goes"
+    assert p.pool.default.proved, "none is wanted, so none is missing"
+
+
+def test_runners_that_do_not_start_any_more_are_a_doubt_and_then_a_lack() -> None:
+    p = PoolHarness(size=1).start()
+    p.lose(1)
+    p.add(1)
+    p.tick(9)
+    assert p.pool.default.proved, "it is replaced"
+    p.tick(2)
+    assert not p.pool.default.proved
+    assert not p.pool.default.lacks(p.now)
+    p.tick(60)
+    assert p.pool.default.lacks(p.now)
+    p.admit_new()
+    p.tick(1)
+    assert (p.pool.default.proved, p.pool.default.lacks(p.now)) == (True, False)
+
+
+def test_the_last_reason_is_told() -> None:
+    p = PoolHarness(size=1)
+    p.pool.start()
+    p.lose(1)
+    assert p.pool.default.trouble == "gone"

@@ -72,3 +72,10 @@ def test_what_the_cluster_does_not_have_is_said_and_is_no_reason_for_a_restart()
     assert found.state == "progressing"
     assert found.reason.endswith("; nodes 1 wait for runners with 1 CPU, 1 quantum, for 90 s; and for 1 other kinds")
     assert "wait" not in judge(report(held=3, short=[["1 CPU", 2, NOW - 20]]), NOW, STUCK).reason, "it may yet start"
+
+
+def test_without_a_runner_it_takes_nothing_and_says_why() -> None:
+    found = judge(report(unready="it cannot import shop", held=3), NOW, STUCK)
+    assert (found.state, found.answers("live"), found.answers("ready")) == ("starting", True, False)
+    assert found.reason == "takes nothing, since no runner is ready: it cannot import shop"
+    assert judge(report(unready="x", phase="draining"), NOW, STUCK).state == "draining"
