@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from dray.cluster.graph.types import Fork, Region
+from dray.cluster.graph.types import LOOPS, Fork, Region
 
 PENDING, READY, COMPLETED, FAILED, SKIPPED = range(5)
 
@@ -48,8 +48,20 @@ class Plan:
         self.short: tuple[Fork, int] | None = None
 
     def start(self) -> list[int]:
-        """The nodes that a scope begins with."""
-        return [node for node in self.region.starts if self._make_ready(node)]
+        """The nodes that a scope begins with. A loop takes its body edges, so a join in the body still waits."""
+        region = self.region
+        ready = []
+        for node in region.starts:
+            if region.kind in LOOPS:
+                self._open[node] -= 1
+                self._taken[node] = 1
+                if self._open[node]:
+                    continue
+            if self._make_ready(node):
+                ready.append(node)
+        for node in region.never:
+            self.state[node] = SKIPPED
+        return ready + self._decide([(edge, False) for node in region.never for edge in region.out[node]])
 
     def completed(self, node: int, branch: str | None = None) -> list[int]:
         """Take in that a node completed; gives the nodes that became ready by it. branch: the label it answered."""

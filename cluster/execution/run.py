@@ -2,7 +2,7 @@
 
 A live node (scopes.py) is on its way, dispatched or held until the commit that must come first; or it is idle: it waits
 for a time (`due`), for news, or for the end of a pause. When no node is on its way, the execution has no use for this
-driver: nothing live = completed, everything live idle = parked.
+driver: nothing live and every node of the root decided = completed, everything live idle = parked.
 
 A node's outcome moves the scopes at once, and the nodes that became live are held until its commit (promise 4). So the
 last outcome and the end of the execution are one commit.
@@ -197,9 +197,14 @@ class ExecutionRun:
                 is_trigger = what.type == "trigger"
                 outcome = self._outcome(node, 1, Kind.COMPLETED, None if is_trigger else "null")
                 self.scopes.completed(node, self.input if is_trigger else "null")
-                commands += self._moved([Record(outcome)], now, todo)
+                moved = self._moved([Record(outcome)], now, todo)
+                commands += moved
+                if any(type(each) is Abandon for each in moved):  # a break: what stands before it here is gone
+                    commands = [
+                        each for each in commands if type(each) is not Dispatch or each.node in self.scopes.live
+                    ]
                 if self.closed:
-                    return [each for each in commands if type(each) is not Dispatch]
+                    return commands
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
                 commands.append(Record(self._outcome(node, 0, Kind.STARTED, None), (node,)))
@@ -313,8 +318,7 @@ class ExecutionRun:
             return self._fail_lost(node, attempt, f"its runner was lost ({event.reason})", event, now)
         if not event.crash:
             return [Dispatch(node, attempt, self._attempts.is_suspect(node))]
-        crashes = self._attempts.crashed(node)
-        if crashes > self._policy.crash_limit:
+        if (crashes := self._attempts.crashed(node)) > self._policy.crash_limit:
             message = f"its runner died {crashes} times, the last time: {event.reason}"
             error = error_text(FailureType.POISON, message, what.id)
             return self._fail(node, self._outcome(node, attempt, Kind.FAILED, error, event), now)
@@ -363,7 +367,8 @@ class ExecutionRun:
         if self.closed or len(live) > len(self._idle):
             return commands
         if not live:
-            return [*commands, self._settle(ExecutionStatus.COMPLETED)]
+            bug = self.scopes.undecided()
+            return [*commands, self._settle(ExecutionStatus.FAILED if bug else ExecutionStatus.COMPLETED, error=bug)]
         if self._pausing:
             return [*commands, self._settle(ExecutionStatus.PAUSED)]
         times = list(self.due.values())
@@ -380,21 +385,16 @@ class ExecutionRun:
         return Settle(Settlement(self.id, status, wake_in, error, self.claim.claim_count))
 
     def _refused(self, event: OutcomeRefused) -> list[Command]:
-        """Record the refusal as the node's failure and give the execution back: the plan has gone on as if the outcome
-        had been stored, and the next claim begins from what is."""
+        """Record it as the node's failure and give the execution back: the plan went on as if it had been stored."""
         refused = event.outcome
         node = refused.node_key.rpartition("/")[2]
         error = error_text(FailureType.OUTPUT_REFUSED, f"the database cannot hold its outcome: {event.reason}", node)
         failure = refused._replace(kind=Kind.FAILED, branch=None, wait=None, outcome=error)
         return [Record(failure), Abandon(), self._settle(ExecutionStatus.QUEUED)]
 
-    # What is kept
-
     def _outcome(
         self, node: int, attempt: int, kind: Kind, outcome: str | None, event: _Answer = None, wait: float | None = None
     ) -> Outcome:
-        branch = duration = None
         runner = event.runner if event is not None else None
-        if type(event) is NodeDone:
-            branch, duration = event.result.branch, event.result.duration_ms
+        branch, duration = (event.result.branch, event.result.duration_ms) if type(event) is NodeDone else (None, None)
         return Outcome(self.id, self.scopes.key(node), attempt, kind, branch, outcome, wait, runner, duration)

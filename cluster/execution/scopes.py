@@ -22,11 +22,12 @@ from typing import Any
 
 from dray.actors.messages import FailureType
 from dray.cluster.execution.commands import error_text
-from dray.cluster.execution.plan import READY
+from dray.cluster.execution.plan import PENDING, READY
 from dray.cluster.execution.scope import Loop, Scope, outwards
 from dray.cluster.graph.types import BACK, EXIT, Graph, Node
 from dray.store.records import Kind, Outcome, StoredOutcome
 
+SHOWN = 12  # nodes in a message
 GATHERED = 16  # a foreach's output may be so many times as large as one node's
 
 
@@ -88,6 +89,10 @@ class Scopes:
         """In the key of a loop node that decides: for all items at once, or for the turn that may come next."""
         loop = scope.loops.get(node.index)
         return f"[{loop.turn if loop else 0}]" if node.inner and node.inner.kind == "while" else "[]"
+
+    def undecided(self) -> str | None:
+        """Of an execution in which nothing is left to run: the error, if some node was neither run nor skipped."""
+        return _stuck(self.root)
 
     # What happened
 
@@ -222,6 +227,9 @@ class Scopes:
     def _turn_over(self, scope: Scope) -> None:
         loop, left = scope.loop, scope.plan.left
         assert loop is not None
+        if (bug := _stuck(scope)) is not None:
+            self.failure = bug
+            return
         self._finish_turn(scope, loop)
         exits = {EXIT - target for target in left if target <= EXIT}
         if loop.region.kind == "each":
@@ -371,3 +379,14 @@ class Scopes:
             scope.left[each] -= 1
             if not scope.left[each]:
                 scope.outputs.pop(each, None)
+
+
+def _stuck(scope: Scope) -> str | None:
+    """Nothing runs in the scope. Nodes that wait all the same would wait for ever, and must not count as done."""
+    state = scope.plan.state
+    if PENDING not in state and READY not in state:
+        return None
+    waiting = [scope.prefix + node.id for node in scope.region.nodes if state[node.index] in (PENDING, READY)]
+    names = ", ".join(waiting[:SHOWN]) + (f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else "")
+    message = f"a bug of Dray: nothing runs any more, but these nodes were neither run nor skipped: {names}"
+    return error_text(FailureType.INTERNAL, message)

@@ -22,6 +22,7 @@ from dray.cluster.graph.types import (
     EXIT,
     FORMAT,
     HEADER,
+    LOOPS,
     ORDER,
     Edge,
     Export,
@@ -32,7 +33,6 @@ from dray.cluster.graph.types import (
     Region,
 )
 
-LOOPS = frozenset({"each", "for", "while"})
 DEFAULT_PARALLEL = 20
 _Reads: TypeAlias = dict[str, tuple[Read, ...]]
 _TO_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
@@ -273,9 +273,15 @@ class Builder:
                 indegree[edge.target] += 1
             elif edge.target == BACK:
                 backs.append(edge.source)
+        starts = tuple(dict.fromkeys(draft.starts))
+        if draft.kind in LOOPS:
+            for node in starts:
+                indegree[node] += 1
+        known = set(starts)
+        never = [node for node in range(size) if not indegree[node] and node not in known]
         consumers: Counter[int] = Counter()
-        for node in nodes:
-            consumers.update(node.reads)
+        for each in nodes:
+            consumers.update(each.reads)
         consumers.update(slot for slot, _ in draft.exports)
         consumers.update(backs if draft.kind == "each" else ())
         return Region(
@@ -285,11 +291,12 @@ class Builder:
             edges=tuple(draft.edges),
             out=tuple(map(tuple, out)),
             indegree=tuple(indegree),
-            starts=tuple(dict.fromkeys(draft.starts)),
+            starts=starts,
             consumers=tuple(consumers[index] for index in range(size)),
             backs=tuple(dict.fromkeys(backs)),
             exports=tuple(Export(slot, outer, stays) for (slot, stays), outer in draft.exports.items()),
             forks=tuple(forks),
+            never=tuple(never),
         )
 
     def _readers(self, reads: dict[str, _Reads]) -> dict[_Draft, list[list[int]]]:

@@ -12,6 +12,7 @@ BUILTIN = frozenset({"trigger", "try", "break", "continue"})  # done by the plan
 BACK = -1  # Edge.target: the header of the region
 EXIT = -2  # Edge.target: EXIT - n is the n-th exit of the region
 HEADER = -1  # Read.slot: the turn's index and item
+LOOPS = frozenset({"each", "for", "while"})  # kinds of regions that a loop node repeats
 ORDER = -1  # Edge.label: never followed
 
 
@@ -101,7 +102,8 @@ class Region:
     """A part of the graph without cycles: the whole, or what a loop repeats. Its runs are scopes.
 
     kind: root, each, for, while or cycle. header: the id of the loop node, or of the node that the back edge enters.
-    out: indexes of the edges that leave each node. indegree: how many edges enter it. starts: where a scope begins.
+    out: indexes of the edges that leave each node. indegree: how many edges enter it, those into a loop's body too.
+    starts: where a scope begins; of a loop, the targets of its body edges. never: what no edge enters and is no start.
     consumers: how many nodes are given each node's output; 0 = it need not be kept. backs: nodes with a way back to the
     header, whose output is the result of an item.
     """
@@ -117,6 +119,7 @@ class Region:
     backs: tuple[int, ...] = ()
     exports: tuple[Export, ...] = ()
     forks: tuple[Fork, ...] = ()
+    never: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

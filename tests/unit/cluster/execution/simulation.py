@@ -21,8 +21,11 @@ Handler = Callable[[NodeTask], NodeResult | Any]
 class Simulation:
     """Runs one execution. handler: a task's result, or its output as a value. order: -1 = the latest dispatch first."""
 
-    def __init__(self, graph: Graph, handler: Handler, policy: Policy | None = None, order: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, handler: Handler, policy: Policy | None = None, order: int = 0, given: str = '{"n":2}'
+    ) -> None:
         self.graph = graph
+        self.given = given
         self.handler = handler
         self.policy = policy or Policy(max_retries=0)
         self.order = order
@@ -32,9 +35,10 @@ class Simulation:
         self.settled: Settlement | None = None
 
     def begin(self, stored: Sequence[Outcome] = ()) -> Simulation:
-        self.run = ExecutionRun(Claimed("e1", 7, 1, 0, 0.0, '{"n":2}'), self.graph, self.policy, jitter=lambda: 1.0)
+        self.run = ExecutionRun(Claimed("e1", 7, 1, 0, 0.0, self.given), self.graph, self.policy, jitter=lambda: 1.0)
         found = self.loaded(stored)
         self.waiting: list[Dispatch] = []
+        self.tasks: dict[int, NodeTask] = {}
         self.take(self.run.handle(Begin(sorted(found, key=lambda o: (o.node_key, o.attempt))), 0.0))
         return self
 
@@ -51,7 +55,7 @@ class Simulation:
         while self.settled is None:
             assert self.waiting, "nothing runs and nothing is settled"
             dispatch = self.waiting.pop(self.order)
-            task = self.run.task(1, dispatch.node, dispatch.attempt, 0.0)
+            task = self.tasks.pop(dispatch.node)
             self.called.append(task.node_key)
             assert UNREAD not in str(task)
             answer = self.handler(task)
@@ -63,6 +67,7 @@ class Simulation:
         for command in commands:
             if isinstance(command, Dispatch):
                 self.waiting.append(command)
+                self.tasks[command.node] = self.run.task(1, command.node, command.attempt, 0.0)  # at once, as a driver
             elif isinstance(command, Record):
                 self.records.append(command.outcome)
                 if command.then and self.settled is None:
@@ -91,12 +96,14 @@ class Simulation:
         return json.loads(found or "null")
 
 
-def with_crashes(graph: Graph, handler: Handler, policy: Policy | None = None) -> Simulation:
+def with_crashes(
+    graph: Graph, handler: Handler, policy: Policy | None = None, order: int = 0, given: str = '{"n":2}'
+) -> Simulation:
     """Run it to the end, and again from every commit of that: it must end alike, and call nothing that is recorded."""
-    whole = Simulation(graph, handler, policy).begin().to_the_end()
+    whole = Simulation(graph, handler, policy, order, given).begin().to_the_end()
     assert whole.settled is not None
     for count in range(len(whole.records)):
-        again = Simulation(graph, handler, policy).begin(whole.records[:count]).to_the_end()
+        again = Simulation(graph, handler, policy, order, given).begin(whole.records[:count]).to_the_end()
         assert again.settled == whole.settled, count
         done = {each.node_key for each in whole.records[:count] if each.kind in "cf"}
         assert not done & set(again.called), "what is recorded is not called again"
