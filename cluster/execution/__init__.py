@@ -5,6 +5,7 @@ commands.py      the events and the commands
 plan.py          which nodes of one scope may run now: a fold of outcomes
 scope.py         one run of a region, and one run of a loop
 scopes.py        moves them on, turn by turn
+turns.py         what a turn leaves behind
 attempts.py      how often a node is tried
 newsroom.py      which nodes wait for signals and children, and what came
 values.py        what a node is given

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from dray.cluster.graph.types import LOOPS, Fork, Region
+from dray.cluster.graph.types import BACK, LOOPS, Fork, Region
 
 PENDING, READY, COMPLETED, FAILED, SKIPPED = range(5)
 
@@ -29,11 +29,12 @@ PENDING, READY, COMPLETED, FAILED, SKIPPED = range(5)
 class Plan:
     """The state of one scope's nodes. active: nodes that are ready and not finished; 0 = nothing is left to run.
 
-    left: the ways out that were taken, as Edge.target has them. dropped: nodes that need not run or go on any more.
+    left: the ways out that were taken, as Edge.target has them; backs: the edges of those that lead back.
+    dropped: nodes that need not run or go on any more.
     short: a fork of which not enough branches can arrive, and the join where they do not.
     """
 
-    __slots__ = ("_forks", "_open", "_past", "_taken", "active", "dropped", "left", "region", "short", "state")
+    __slots__ = ("_forks", "_open", "_past", "_taken", "active", "backs", "dropped", "left", "region", "short", "state")
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -44,6 +45,7 @@ class Plan:
         self._past: set[int] = set()  # where there are forks: edges that are decided, or need not be any more
         self.active = 0
         self.left: set[int] = set()
+        self.backs: list[int] = []
         self.dropped: list[int] = []
         self.short: tuple[Fork, int] | None = None
 
@@ -138,6 +140,8 @@ class Plan:
             if target < 0:
                 if taken:
                     self.left.add(target)
+                    if target == BACK:
+                        self.backs.append(edge)
                 continue
             if not self._forks or self._counts(edge, target, taken, decided):
                 open_[target] -= 1

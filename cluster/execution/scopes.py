@@ -22,12 +22,12 @@ from typing import Any
 
 from dray.actors.messages import FailureType
 from dray.cluster.execution.commands import error_text
-from dray.cluster.execution.plan import PENDING, READY
+from dray.cluster.execution.plan import READY
 from dray.cluster.execution.scope import Loop, Scope, outwards
+from dray.cluster.execution.turns import leave_behind, stuck
 from dray.cluster.graph.types import BACK, EXIT, Graph, Node
 from dray.store.records import Kind, Outcome, StoredOutcome
 
-SHOWN = 12  # nodes in a message
 GATHERED = 16  # a foreach's output may be so many times as large as one node's
 
 
@@ -92,7 +92,7 @@ class Scopes:
 
     def undecided(self) -> str | None:
         """Of an execution in which nothing is left to run: the error, if some node was neither run nor skipped."""
-        return _stuck(self.root)
+        return stuck(self.root)
 
     # What happened
 
@@ -227,7 +227,7 @@ class Scopes:
     def _turn_over(self, scope: Scope) -> None:
         loop, left = scope.loop, scope.plan.left
         assert loop is not None
-        if (bug := _stuck(scope)) is not None:
+        if (bug := stuck(scope)) is not None:
             self.failure = bug
             return
         self._finish_turn(scope, loop)
@@ -240,29 +240,11 @@ class Scopes:
             loop.exits = exits
             self._next_turn(loop)
 
-    def _finish_turn(self, scope: Scope, loop: Loop) -> None:
-        """Close a turn, and keep of it what others read later."""
+    def _finish_turn(self, scope: Scope, loop: Loop, goes_on: bool = False) -> None:
+        """Close a turn. goes_on: by a continue, so that an item of a foreach has no result."""
         self._close(scope)
         del loop.open[scope.turn]
-        region = scope.region
-        loop.scope.errors.pop(loop.node.index, None)
-        if scope.errors:  # what led out of it is told around it
-            out = [edge.source for edge in region.edges if edge.target <= EXIT and edge.source in scope.errors]
-            if out:
-                loop.scope.errors[loop.node.index] = scope.errors[out[-1]]
-        if region.kind == "each":
-            state = scope.plan.state
-            found = [scope.outputs[node] for node in region.backs if state[node] and node in scope.outputs]
-            loop.results[scope.turn] = found[-1] if found else "null"
-            for export in region.exports:
-                loop.lists[export.outer][scope.turn] = scope.outputs.get(export.slot, "null")
-            loop.size += len(loop.results[scope.turn]) + sum(len(each[scope.turn]) for each in loop.lists.values())
-            return
-        for export in region.exports:
-            if export.slot in scope.outputs:
-                loop.scope.outputs[export.outer] = scope.outputs[export.slot]
-            elif not export.stays:
-                loop.scope.outputs.pop(export.outer, None)
+        leave_behind(scope, loop, goes_on)
 
     def _next_turn(self, loop: Loop) -> None:
         loop.turn += 1
@@ -293,7 +275,7 @@ class Scopes:
         target = outwards(scope, node.ends)
         loop = target.loop
         assert loop is not None
-        self._finish_turn(target, loop)
+        self._finish_turn(target, loop, goes_on=node.type == "continue")
         if node.type == "break":
             self._end(loop, "break", ())
         elif loop.region.kind == "each":
@@ -379,14 +361,3 @@ class Scopes:
             scope.left[each] -= 1
             if not scope.left[each]:
                 scope.outputs.pop(each, None)
-
-
-def _stuck(scope: Scope) -> str | None:
-    """Nothing runs in the scope. Nodes that wait all the same would wait for ever, and must not count as done."""
-    state = scope.plan.state
-    if PENDING not in state and READY not in state:
-        return None
-    waiting = [scope.prefix + node.id for node in scope.region.nodes if state[node.index] in (PENDING, READY)]
-    names = ", ".join(waiting[:SHOWN]) + (f" and {len(waiting) - SHOWN} more" if len(waiting) > SHOWN else "")
-    message = f"a bug of Dray: nothing runs any more, but these nodes were neither run nor skipped: {names}"
-    return error_text(FailureType.INTERNAL, message)

@@ -21,5 +21,6 @@ limits.py        queue, priority, concurrency and rate of a workflow
 schedule.py      when a workflow runs by itself
 types.py         the graph in memory: regions, each without a cycle
 load.py          makes it from the stored form
+draft.py         a region of it in the making
 diff.py          what two versions differ in
 """

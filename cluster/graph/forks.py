@@ -5,7 +5,7 @@
     sequential             true (or parallel: false): one branch after the other, in the order of the edges
 
 They stand at the node that the branches leave, or in its config. A branch is what can be reached over one of its edges
-and over no other; where branches meet is a join.
+and over no other; where branches meet is a join. Its `failed` edges begin none: none of the others is taken with them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,13 @@ class _Options:
 
 @dataclass(slots=True)
 class _Branches:
-    """Items. starts: of each branch. owner: item -> its branch, or SHARED. joins: item -> the last of the branches."""
+    """Items. starts: of each branch. owner: item -> its branch, or SHARED. joins: item -> the last of the branches.
+
+    order: all that is behind the fork, each after its predecessors.
+    """
 
     starts: list[int]
+    order: list[int]
     owner: dict[int, int] = field(default_factory=dict)
     joins: dict[int, list[int]] = field(default_factory=dict)
 
@@ -80,7 +84,7 @@ def resolve_forks(
             fork = _fork(graph, view, item, options, branches, findings)
             forks += [fork] if fork else []
         if options.sequential:
-            order += _in_order(view, branches)
+            order += _in_order(view, item, branches)
         if options.aggregation:
             _aggregate(graph, view, item, options.aggregation, branches, configs, findings)
     return forks, order
@@ -135,21 +139,21 @@ def _truth(value: Any) -> bool:
 def _branches(edges: Sequence[LabelledEdge], view: View, fork: int) -> _Branches:
     """What hangs behind a fork, in topological order, by the branches that lead there."""
     leaving = [(target, number) for target, number in view.out[fork] if edges[number][2] != "failed"]
-    found = _Branches(list(dict.fromkeys(target for target, _ in leaving)))
-    order = _behind(view, found.starts)
+    starts = list(dict.fromkeys(target for target, _ in leaving))
+    found = _Branches(starts, _behind(view, starts))
     number_of = {start: branch for branch, start in enumerate(found.starts)}
     found.owner |= number_of
-    for item in order:
+    for item in found.order:
         for source, number in view.into[item]:
-            if source == fork:
-                branch = number_of[item] if edges[number][2] != "failed" else SHARED
+            if source == fork and edges[number][2] != "failed":
+                branch = number_of[item]
             elif source in found.owner:
                 branch = found.owner[source]
             else:
                 continue
             if found.owner.setdefault(item, branch) != branch:
                 found.owner[item] = SHARED
-    for item in order:
+    for item in found.order:
         if found.owner[item] == SHARED:
             arriving = [
                 source for source, _ in view.into[item] if source == fork or found.owner.get(source, SHARED) >= 0
@@ -226,16 +230,22 @@ def _leading_to(view: View, branches: _Branches, joins: dict[int, list[list[int]
     return sorted(seen, key=view.rank.__getitem__)
 
 
-def _in_order(view: View, branches: _Branches) -> list[Added]:
-    """From every end of a branch to the start of the next one."""
+def _in_order(view: View, fork: int, branches: _Branches) -> list[Added]:
+    """From every end of a branch to the start of the next one. Of a branch is here only what no other way leads to:
+    what waits for something else too might wait for a branch whose turn comes later."""
+    number_of = {start: branch for branch, start in enumerate(branches.starts)}
+    own: dict[int, int] = {}
+    for item in branches.order:
+        ways = {number_of.get(item) if source == fork else own.get(source) for source, _ in view.into[item]}
+        if len(ways) == 1 and (branch := ways.pop()) is not None:
+            own[item] = branch
     ends: list[list[int]] = [[] for _ in branches.starts]
-    for item, branch in branches.owner.items():
-        if branch >= 0 and not any(branches.owner.get(target) == branch for target, _ in view.out[item]):
+    for item, branch in own.items():
+        if not any(own.get(target) == branch for target, _ in view.out[item]):
             ends[branch].append(item)
-    own = [branch for branch, start in enumerate(branches.starts) if branches.owner[start] == branch]
     return [
         (view.node(end), view.node(branches.starts[after]), None, ORDER)
-        for before, after in pairwise(own)
+        for before, after in pairwise(branch for branch, start in enumerate(branches.starts) if start in own)
         for end in ends[before]
     ]
 

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from dray.actors.messages import NodeSpec
 from dray.cluster.errors import GraphInvalid, Problem
+from dray.cluster.graph.draft import Draft
 from dray.cluster.graph.labels import SELECTING
 from dray.cluster.graph.resources import asks_of
 from dray.cluster.graph.types import (
@@ -24,6 +25,7 @@ from dray.cluster.graph.types import (
     HEADER,
     LOOPS,
     ORDER,
+    Back,
     Edge,
     Export,
     Fork,
@@ -54,42 +56,6 @@ def load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> G
         raise GraphInvalid([Problem(f"workflow {name!r} version {version}", trouble)]) from error
 
 
-class _Draft:
-    """A region in the making. parent: the one around it, and `place` this one's node there."""
-
-    def __init__(self, kind: str, header: str, parent: _Draft | None) -> None:
-        self.kind = kind
-        self.header = header
-        self.parent = parent
-        self.depth: int = 0 if parent is None else parent.depth + 1
-        self.ids: list[str] = []
-        self.local: dict[str, int] = {}  # id -> index; of a cycle, its header stands for it in the region around it
-        self.inner: dict[int, _Draft] = {}
-        self.edges: list[Edge] = []
-        self.starts: list[int] = []
-        self.exits = 0
-        self.exports: dict[tuple[int, bool], int] = {}  # slot of a value inside, is a variable -> slot outside
-        self.slots = 0
-
-    def add(self, node_id: str) -> int:
-        self.local[node_id] = len(self.ids)
-        self.ids.append(node_id)
-        return self.local[node_id]
-
-    @property
-    def place(self) -> int:
-        assert self.parent is not None
-        return self.parent.local[self.header]
-
-    def export(self, slot: int, stays: bool) -> int:
-        """The slot, in the region around this one, of a value of this one."""
-        assert self.parent is not None
-        if (slot, stays) not in self.exports:
-            self.exports[slot, stays] = self.parent.slots
-            self.parent.slots += 1
-        return self.exports[slot, stays]
-
-
 class Builder:
     """Makes one Graph. Raises KeyError, TypeError and the like for a form that canonical() cannot have made."""
 
@@ -97,9 +63,10 @@ class Builder:
         self._workflow_id = workflow_id
         self._stored = stored
         self._nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in stored["nodes"]}
-        self._root = _Draft("root", "", None)
+        self._root = Draft("root", "", None)
         self._drafts = [self._root]
-        self._home: dict[str, _Draft] = {}  # id -> its innermost region
+        self._home: dict[str, Draft] = {}  # id -> its innermost region
+        self._position = {node_id: position for position, node_id in enumerate(self._nodes)}
 
     def graph(self, name: str, version: int) -> Graph:
         self._place_nodes()
@@ -108,9 +75,10 @@ class Builder:
         self._set_starts()
         for draft in self._drafts:
             draft.slots = len(draft.ids)
-        made: dict[_Draft, Region] = {}
+        made: dict[Draft, Region] = {}
         reads = {node_id: self._reads(node_id) for node_id in self._nodes}
         readers = self._readers(reads)
+        self._backs = {draft: self._ways_back(draft) for draft in self._drafts if draft.kind == "each"}
         for draft in reversed(self._drafts):  # inner ones first
             made[draft] = self._region(draft, reads, readers[draft], made)
         width = max(len(draft.ids) for draft in self._drafts) + 1
@@ -122,7 +90,7 @@ class Builder:
         described = self._stored.get("regions", [])
         for region in described:
             parent = self._root if region["parent"] is None else self._drafts[region["parent"] + 1]
-            self._drafts.append(_Draft(region["kind"], region["header"], parent))
+            self._drafts.append(Draft(region["kind"], region["header"], parent))
         for region, draft in zip(described, self._drafts[1:], strict=True):
             self._home.update((node_id, draft) for node_id in region["nodes"])
         for node_id in self._nodes:
@@ -150,6 +118,7 @@ class Builder:
             start, at = at.place, at.parent  # the failure of any node of the cycle
         while True:
             if role == "back" and at.header == target:
+                at.backs.append((len(at.edges), source))
                 at.edges.append(Edge(start, BACK, label))
                 return
             inside = goal
@@ -165,7 +134,7 @@ class Builder:
             at = at.parent
         at.edges.append(Edge(start, self._local(at, target), label))
 
-    def _local(self, at: _Draft, node_id: str) -> int:
+    def _local(self, at: Draft, node_id: str) -> int:
         """The node of the region that is, or stands for, this one."""
         here = self._home[node_id]
         if here is at:
@@ -201,21 +170,44 @@ class Builder:
         needs = self._nodes[node_id]["needs"]
         found = {kind: tuple(self._read(node_id, each) for each in needs[kind]) for kind in ("nodes", "inputs")}
         found["error"] = tuple(self._failure(node_id, each) for each in needs.get("error", ()))
-        variables = [read for each in needs["vars"] for read in self._variable(node_id, each)]
+        inwards = sorted(needs["vars"], key=self._place) if len(needs["vars"]) > 1 else needs["vars"]
+        variables = [read for each in inwards for read in self._variable(node_id, each)]
         found["vars"] = tuple(sorted(variables, key=lambda read: -read.up))  # what is set further inside is newer
         return found
 
+    def _ways_back(self, draft: Draft) -> list[Back]:
+        """The one that counts last."""
+        rank = draft.rank(self._position)
+        ways = sorted(draft.backs, key=lambda way: (rank[draft.edges[way[0]].source], self._position[way[1]]))
+        return [Back(edge, self._seen(draft, source)[1]) for edge, source in ways]
+
+    def _place(self, node_id: str) -> list[int]:
+        """For the question which of several nodes counts: the later one by this. A region counts as one node."""
+        here = self._home[node_id]
+        index, found = here.local[node_id], []
+        while True:
+            found.append(here.rank(self._position)[index])
+            if here.parent is None:
+                return found[::-1]
+            here, index = here.parent, here.place
+
     def _read(self, reader: str, wanted: str) -> Read:
-        at, home = self._home[reader], self._home[wanted]
+        at = self._home[reader]
         own = self._own_region(wanted)
         if own is not None and self._is_inside(at, own):  # a loop node, read in its body: the turn's index and item
             return Read(at.depth - own.depth, HEADER, wanted)
+        home, slot = self._seen(at, wanted)
+        return Read(at.depth - home.depth, slot, wanted)
+
+    def _seen(self, at: Draft, wanted: str) -> tuple[Draft, int]:
+        """Where an output is seen from a region: in that or one around it, and its slot there."""
+        home = self._home[wanted]
         slot = home.local[wanted]
         while not self._is_inside(at, home):
             slot = home.export(slot, stays=False)
             assert home.parent is not None
             home = home.parent
-        return Read(at.depth - home.depth, slot, wanted)
+        return home, slot
 
     def _failure(self, reader: str, wanted: str) -> Read:
         """Where a failure is told: a loop or cycle that it led out of has it too."""
@@ -231,23 +223,26 @@ class Builder:
         """Where a variable's value may be: in its own scope, and as earlier turns left it in those around."""
         at, home = self._home[reader], self._home[wanted]
         slot = home.local[wanted]
+        named = self._nodes[wanted]["config"].get("variable_name")
+        name = named if isinstance(named, str) and "{{" not in named else None
         while True:
             if self._is_inside(at, home):
                 yield Read(at.depth - home.depth, slot, wanted)
             if home.kind in ("root", "each"):  # the items of a foreach have no order, so what they set stays inside
                 return
+            home.names[slot] = name
             slot = home.export(slot, stays=True)
             assert home.parent is not None
             home = home.parent
 
-    def _own_region(self, node_id: str) -> _Draft | None:
+    def _own_region(self, node_id: str) -> Draft | None:
         home = self._home[node_id]
         inner = home.inner.get(home.local[node_id])
         return inner if inner is not None and inner.kind in LOOPS else None
 
     @staticmethod
-    def _is_inside(draft: _Draft, outer: _Draft) -> bool:
-        here: _Draft | None = draft
+    def _is_inside(draft: Draft, outer: Draft) -> bool:
+        here: Draft | None = draft
         while here is not None and here is not outer:
             here = here.parent
         return here is outer
@@ -255,7 +250,7 @@ class Builder:
     # Regions
 
     def _region(
-        self, draft: _Draft, reads: dict[str, _Reads], readers: list[list[int]], made: dict[_Draft, Region]
+        self, draft: Draft, reads: dict[str, _Reads], readers: list[list[int]], made: dict[Draft, Region]
     ) -> Region:
         size = len(draft.ids)
         forks = [self._fork(draft, each) for each in self._stored.get("forks", []) if self._home[each["fork"]] is draft]
@@ -266,13 +261,10 @@ class Builder:
         )
         out: list[list[int]] = [[] for _ in nodes]
         indegree = [0] * size
-        backs: list[int] = []
         for position, edge in enumerate(draft.edges):
             out[edge.source].append(position)
             if edge.target >= 0:
                 indegree[edge.target] += 1
-            elif edge.target == BACK:
-                backs.append(edge.source)
         starts = tuple(dict.fromkeys(draft.starts))
         if draft.kind in LOOPS:
             for node in starts:
@@ -283,7 +275,8 @@ class Builder:
         for each in nodes:
             consumers.update(each.reads)
         consumers.update(slot for slot, _ in draft.exports)
-        consumers.update(backs if draft.kind == "each" else ())
+        backs = self._backs.get(draft, [])
+        consumers.update(back.slot for back in backs)
         return Region(
             kind=draft.kind,
             header=draft.header,
@@ -293,15 +286,18 @@ class Builder:
             indegree=tuple(indegree),
             starts=starts,
             consumers=tuple(consumers[index] for index in range(size)),
-            backs=tuple(dict.fromkeys(backs)),
-            exports=tuple(Export(slot, outer, stays) for (slot, stays), outer in draft.exports.items()),
+            backs=tuple(backs),
+            exports=tuple(
+                Export(slot, outer, stays, draft.names.get(slot) if stays else None)
+                for (slot, stays), outer in draft.exports.items()
+            ),
             forks=tuple(forks),
             never=tuple(never),
         )
 
-    def _readers(self, reads: dict[str, _Reads]) -> dict[_Draft, list[list[int]]]:
+    def _readers(self, reads: dict[str, _Reads]) -> dict[Draft, list[list[int]]]:
         """Per region and node of it: the values of that region that the node, or a node inside it, is given."""
-        found: dict[_Draft, list[list[int]]] = {draft: [[] for _ in draft.ids] for draft in self._drafts}
+        found: dict[Draft, list[list[int]]] = {draft: [[] for _ in draft.ids] for draft in self._drafts}
         for node_id, given in reads.items():
             for read in (each for kind in given.values() for each in kind):
                 draft = self._home[node_id]
@@ -312,7 +308,7 @@ class Builder:
                     found[draft][self._local(draft, node_id)].append(read.slot)
         return found
 
-    def _fork(self, draft: _Draft, stored: dict[str, Any]) -> Fork:
+    def _fork(self, draft: Draft, stored: dict[str, Any]) -> Fork:
         nodes = tuple(dict.fromkeys(self._local(draft, each) for each in stored["nodes"]))
         joins: dict[int, dict[int, int]] = {}
         for each in stored["joins"]:
@@ -327,12 +323,12 @@ class Builder:
 
     def _node(
         self,
-        draft: _Draft,
+        draft: Draft,
         index: int,
         reads: _Reads,
         readers: list[int],
         fork: int | None,
-        made: dict[_Draft, Region],
+        made: dict[Draft, Region],
     ) -> Node:
         node_id = draft.ids[index]
         stored = self._nodes[node_id]
@@ -372,9 +368,9 @@ class Builder:
     def _has_edge(self, node_id: str, label: str) -> bool:
         return any(edge["from"] == node_id and edge["label"] == label for edge in self._stored["edges"])
 
-    def _levels(self, draft: _Draft, label: str | None) -> int:
+    def _levels(self, draft: Draft, label: str | None) -> int:
         """How many scopes outwards the loop is that a break or continue means; the innermost where it names none."""
-        here: _Draft | None = draft
+        here: Draft | None = draft
         levels = 0
         while here is not None:
             if here.kind in LOOPS:

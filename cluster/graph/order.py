@@ -26,6 +26,15 @@ def topological(out: Out) -> list[int]:
     return order
 
 
+def distances(out: Out) -> list[int]:
+    """The longest way to each node, in edges. For a graph without cycles."""
+    far = [0] * len(out)
+    for node in topological(out):
+        for target in out[node]:
+            far[target] = max(far[target], far[node] + 1)
+    return far
+
+
 def reachable(out: Out, start: int) -> set[int]:
     """`start` and every node that can be reached from it."""
     seen = {start}

@@ -31,11 +31,12 @@ class Node:
     """One node, as the plan needs it. In a region, a whole inner region is one node: its loop node, or its header.
 
     index: in its region. max_retries, timeout (seconds), max_iterations: None where the node does not say.
-    needs_vars: set_variable nodes before this one, the latest last. needs_inputs: direct predecessors, in the order of
-    the edges. needs_error: nodes whose failure may have led here. reads: the values of its own region that it, or a
-    node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that it stands for.
-    builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards the loop is.
-    fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its own kind.
+    needs_vars: set_variable nodes before this one, the one that counts last. needs_inputs: direct predecessors, in
+    the order of the edges. needs_error: nodes whose failure may have led here. reads: the values of its own region
+    that it, or a node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that
+    it stands for. builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards
+    the loop is. fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its
+    own kind.
     """
 
     index: int
@@ -88,13 +89,23 @@ class Fork:
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """A way back to the header of a foreach. edge: its number. slot: of what its node gave."""
+
+    edge: int
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
 class Export:
     """A value that outlives a turn. slot: in its scope; outer: in the scope around it. stays: also when a later turn
-    does not set it, as a variable."""
+    does not set it, as a variable, unless that turn sets the variable elsewhere. name: of the variable; None where
+    only its value tells it."""
 
     slot: int
     outer: int
     stays: bool
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +115,8 @@ class Region:
     kind: root, each, for, while or cycle. header: the id of the loop node, or of the node that the back edge enters.
     out: indexes of the edges that leave each node. indegree: how many edges enter it, those into a loop's body too.
     starts: where a scope begins; of a loop, the targets of its body edges. never: what no edge enters and is no start.
-    consumers: how many nodes are given each node's output; 0 = it need not be kept. backs: nodes with a way back to the
-    header, whose output is the result of an item.
+    consumers: how many nodes are given each node's output; 0 = it need not be kept. backs: of a foreach, the ways back;
+    the result of an item is what the last of them that was taken brought.
     """
 
     kind: str
@@ -116,7 +127,7 @@ class Region:
     indegree: tuple[int, ...]
     starts: tuple[int, ...]
     consumers: tuple[int, ...]
-    backs: tuple[int, ...] = ()
+    backs: tuple[Back, ...] = ()
     exports: tuple[Export, ...] = ()
     forks: tuple[Fork, ...] = ()
     never: tuple[int, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.cluster.execution.authors import condition, run, source
+from tests.unit.cluster.execution.authors import condition, run, setter, source
 from tests.unit.cluster.execution.simulation import Simulation, stored
 from tests.unit.cluster.graphs import node
 
@@ -81,3 +81,112 @@ class TestEntries:
         assert [key for key in found.called if key.endswith(("total", "more"))] == [
             "rows[0]/total", "rows[1]/more", "rows[1]/total",
         ]  # fmt: skip
+
+
+class TestVariables:
+    SIZE = (
+        ROWS,
+        condition("big", "item > 10"),
+        setter("set_big", "size", "big"),
+        setter("set_small", "size", "small"),
+        node("after", see="{{ vars.size }}"),
+    )
+    WAYS = "big -true-> set_big -> rows; big -false-> set_small -> rows; rows -done-> after"
+
+    @pytest.mark.parametrize(
+        ("rows", "last"), [([1, 3, 20], "big"), ([20, 3, 1], "small"), ([20, 1, 20], "big"), ([1, 20, 1], "small")]
+    )
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_the_last_that_ran_counts_after_a_loop(self, rows: Any, last: str, turned: bool) -> None:
+        nodes = [*self.SIZE[:2], *self.SIZE[2:4][:: -1 if turned else 1], self.SIZE[4]]
+        found = run(source(nodes, f"rows -body-> {self.WAYS}"), {"rows": rows})
+        assert found.output("after") == last
+
+    def test_and_in_its_next_turn(self) -> None:
+        nodes = [*self.SIZE, setter("none", "size", "none"), node("seen", see="{{ vars.size }}")]
+        ways = f"none -> rows -body-> seen -> {self.WAYS}"
+        found = run(source(nodes, ways), {"rows": [1, 20, 3, 20]})
+        assert [found.output(f"rows[{turn}]/seen") for turn in range(4)] == ["none", "small", "big", "small"]
+
+    def test_through_loops_in_each_other_and_where_the_name_is_computed(self) -> None:
+        nodes = [
+            node("lists", "for", array_expression="input.lists", loop_variable="list"),
+            node("rows", "for", array_expression="nodes.lists.output.item"),
+            condition("big", "nodes.rows.output.item > 10"),
+            setter("set_big", "{{ input.name }}", "big"),
+            setter("set_small", "size", "small"),
+            node("after", see="{{ vars.size }}"),
+            node("between", see="{{ vars.size }}"),
+        ]
+        ways = "lists -body-> rows -body-> big -true-> set_big -> rows; big -false-> set_small -> rows"
+        ways += "; rows -done-> between -> lists; lists -done-> after"
+        found = run(source(nodes, ways), {"lists": [[1], [1, 20], [20, 1], [20]], "name": "size"})
+        between = [found.output(f"lists[{turn}]/between") for turn in range(4)]
+        assert between == ["small", "big", "small", "big"]
+        assert found.output("after") == "big"
+
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_of_two_side_by_side_the_one_with_the_longer_way_to_it(self, order: int) -> None:
+        nodes = [setter("long", "x", "long"), setter("short", "x", "short"), node("after", see="{{ vars.x }}")]
+        ways = "start -> step -> long -> after; start -> short -> after"
+        assert run(source(nodes, ways), order=order).output("after") == "long"
+
+    @pytest.mark.parametrize("order", [0, -1])
+    @pytest.mark.parametrize(("first", "last"), [("a", "b"), ("b", "a")])
+    def test_of_equals_the_later_in_the_list_of_nodes(self, order: int, first: str, last: str) -> None:
+        nodes = [setter(first, "x", first), setter(last, "x", last), node("after", see="{{ vars.x }}")]
+        ways = "start -> a -> after; start -> b -> after"
+        assert run(source(nodes, ways), order=order).output("after") == last
+
+
+class TestResults:
+    """Of a foreach: what the node that led back gave."""
+
+    @pytest.mark.parametrize(
+        "ways", ["big -true-> each; big -false-> work -> each", "big -false-> work -> each; big -true-> each"]
+    )
+    def test_of_the_node_that_led_back_whatever_the_order_of_the_edges(self, ways: str) -> None:
+        found = run(source([FOREACH, condition("big", "item > 10")], f"each -body-> {ways}"), {"rows": [1, 20]})
+        work, big = found.output("each")["results"]
+        assert (work, big["condition_result"]) == ("each[0]/work", True)
+
+    @pytest.mark.parametrize("ways", ["bad -true-> skip; bad -> each", "bad -> each; bad -true-> skip"])
+    def test_null_where_the_item_ended_by_continue(self, ways: str) -> None:
+        nodes = [FOREACH, condition("bad", "item == null"), node("skip", "continue")]
+        found = run(source(nodes, f"each -body-> {ways}"), {"rows": [None, 1, None]})
+        first, second, third = found.output("each")["results"]
+        assert (first, second["condition_result"], third) == (None, False, None)
+
+    def test_from_inside_a_cycle_and_from_inside_a_loop(self) -> None:
+        nodes = [
+            FOREACH,
+            condition("ready", "vars.seen >= item"),
+            node("inner", "repeat", repeat_count=5),
+        ]
+        nodes += [setter("count", "seen", "{{ has(vars.seen) ? vars.seen + 1 : 1 }}"), condition("two", "index == 2")]
+        ways = "each -body-> count -> ready; ready -false-> count; ready -true-> each"
+        found = run(source([nodes[0], nodes[1], nodes[3]], ways), {"rows": [1, 3]})
+        assert [each["condition_result"] for each in found.output("each")["results"]] == [True, True]
+        ways = "each -body-> inner -body-> two -false-> inner; two -true-> out -> each"
+        found = run(source([nodes[0], nodes[2], nodes[4]], ways), {"rows": [1]})
+        assert found.output("each")["results"] == ["each[0]/out"]
+        ways = "each -body-> inner -body-> two -false-> inner; two -true-> each; inner -done-> each"
+        found = run(source([nodes[0], nodes[2], nodes[4]], ways), {"rows": [1]})
+        assert found.output("each")["results"][0]["condition_result"] is True
+
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_of_several_the_one_with_the_longer_way_and_of_equals_the_later_in_the_list(self, order: int) -> None:
+        nodes = [FOREACH, node("b"), node("a")]
+        found = run(source(nodes, "each -body-> a -> each; each -body-> b -> each"), {"rows": [1]}, order=order)
+        assert found.output("each")["results"] == ["each[0]/a"]
+        found = run(source(nodes, "each -body-> a -> each; each -body-> b -> c -> each"), {"rows": [1]}, order=order)
+        assert found.output("each")["results"] == ["each[0]/c"]
+
+
+class TestSequential:
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_forks_in_each_other_whose_ways_meet(self, order: int) -> None:
+        nodes = [{**node("b"), "sequential": True}, {**node("c"), "sequential": True}]
+        nodes += [node("g", see="{{ vars }}"), setter("e", "x", 1)]
+        found = run(source(nodes, "b -> c; b -> f; c -> d; c -> e; d -> g; f -> g"), order=order)
+        assert found.keys == ["b", "c", "d", "e", "f", "g"]
