@@ -12,6 +12,9 @@ A node all of whose incoming edges are decided is ready if one was taken; else i
 a join never dead-locks and runs once. Skips are derived, never stored. Outcomes may come in any order and more than
 once: the same set of them gives the same state.
 
+Where a node asks for it, each taken edge also carries the failure that led there: that of the node it leaves, or what
+had led to that node.
+
 A fork that waits for some of its branches only decides a join earlier: once enough have arrived there, what is still
 open of the branches is dropped. A failure inside is borne while enough can still arrive.
 """
@@ -19,22 +22,38 @@ open of the branches is dropped. A failure inside is borne while enough can stil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from dray.cluster.graph.types import BACK, LOOPS, Fork, Region
+from dray.cluster.graph.types import BACK, EXIT, LOOPS, Fork, Region
 
 PENDING, READY, COMPLETED, FAILED, SKIPPED = range(5)
+
+
+class Told(NamedTuple):
+    """A failure that led somewhere; of several the greatest counts. direct: over the edge of the node that failed.
+    rank: of that node in the region. error: its text."""
+
+    direct: bool
+    rank: int
+    error: str
+
+
+Exits = Mapping[int, Told | None]  # numbers of exits that were taken -> the failure that led out there
 
 
 class Plan:
     """The state of one scope's nodes. active: nodes that are ready and not finished; 0 = nothing is left to run.
 
-    left: the ways out that were taken, as Edge.target has them; backs: the edges of those that lead back.
-    dropped: nodes that need not run or go on any more.
+    left: the ways out that were taken, as Edge.target has them, and the failure that led there; backs: the edges of
+    those that lead back. told: node -> the failure that led to it. dropped: nodes that need not run or go on any more.
     short: a fork of which not enough branches can arrive, and the join where they do not.
     """
 
-    __slots__ = ("_forks", "_open", "_past", "_taken", "active", "backs", "dropped", "left", "region", "short", "state")
+    __slots__ = (
+        "_carried", "_failures", "_forks", "_open", "_past", "_taken", "active", "backs", "dropped", "left", "region",
+        "short", "state", "told",
+    )  # fmt: skip
 
     def __init__(self, region: Region) -> None:
         self.region = region
@@ -44,8 +63,11 @@ class Plan:
         self._forks = [_ForkState(fork) for fork in region.forks]
         self._past: set[int] = set()  # where there are forks: edges that are decided, or need not be any more
         self.active = 0
-        self.left: set[int] = set()
+        self.left: dict[int, Told | None] = {}
         self.backs: list[int] = []
+        self.told: dict[int, Told] = {}
+        self._failures: dict[int, Told] = {}  # node -> what it tells over its error edges
+        self._carried: dict[int, Told] = {}  # edge of a loop's node -> the failure that led out there
         self.dropped: list[int] = []
         self.short: tuple[Fork, int] | None = None
 
@@ -73,27 +95,49 @@ class Plan:
         taken = (None, branch) if self.region.nodes[node].selects else (None,)
         return self._decide([(edge, edges[edge].label in taken) for edge in self.region.out[node]])
 
-    def failed(self, node: int) -> list[int]:
+    def failed(self, node: int, error: str = "") -> list[int]:
         """Take in that a node failed for good; gives the nodes that its error edges made ready."""
         if not self._finish(node, FAILED):
             return []
+        if self.region.rank:
+            self._failures[node] = Told(True, self.region.rank[node], error)
         edges = self.region.edges
         fork = self.region.nodes[node].fork
         if fork is not None:
             self._forks[fork].failures += 1
         return self._decide([(edge, edges[edge].label == "failed") for edge in self.region.out[node]])
 
-    def ended(self, node: int, exits: Collection[int], done: bool) -> list[int]:
-        """Take in that the loop which a node stands for is over. exits: numbers of those that were taken."""
+    def ended(self, node: int, exits: Exits, done: bool) -> list[int]:
+        """Take in that the loop which a node stands for is over."""
         if not self._finish(node, COMPLETED):
             return []
         edges = self.region.edges
+        self.carry(node, exits)
         return self._decide(
             [
                 (edge, done if edges[edge].label is None else edges[edge].label in exits)
                 for edge in self.region.out[node]
             ]
         )
+
+    def carry(self, node: int, exits: Exits) -> None:
+        """Note what failures led out of the loop that a node stands for."""
+        if self.region.rank and any(exits.values()):
+            for edge in self.region.out[node]:
+                label = self.region.edges[edge].label
+                if type(label) is int and (told := exits.get(label)):
+                    self._carried[edge] = told._replace(rank=self.region.rank[node])
+
+    def leave(self, node: int, exits: Exits) -> None:
+        """Of a loop in a turn that is left altogether: what led out of both."""
+        self.carry(node, exits)
+        for edge in self.region.out[node]:
+            if self.region.edges[edge].label in exits and self.region.edges[edge].target <= EXIT:
+                self._tell(edge, self.region.edges[edge].target)
+
+    @property
+    def exits(self) -> Exits:
+        return {EXIT - target: told for target, told in self.left.items() if target <= EXIT}
 
     def catches(self, node: int) -> bool:
         """Whether an error edge leaves the node, or its fork bears it, so that its failure is not the scope's."""
@@ -139,10 +183,12 @@ class Plan:
             target = edges[edge].target
             if target < 0:
                 if taken:
-                    self.left.add(target)
+                    self._tell(edge, target)
                     if target == BACK:
                         self.backs.append(edge)
                 continue
+            if taken and self.region.rank:
+                self._tell(edge, target)
             if not self._forks or self._counts(edge, target, taken, decided):
                 open_[target] -= 1
                 if taken:
@@ -156,6 +202,18 @@ class Plan:
                 self.state[target] = SKIPPED
                 decided.extend((each, False) for each in out[target])
         return [node for node in ready if self.state[node] == READY] if self._forks else ready
+
+    def _tell(self, edge: int, target: int) -> None:
+        """An edge is taken: what failure does it carry?"""
+        source = self.region.edges[edge].source
+        told = self._carried.get(edge) or self._failures.get(source)
+        if told is None and (led := self.told.get(source)) is not None:
+            told = led._replace(direct=False)
+        if target < 0:
+            before = self.left.get(target)
+            self.left[target] = told if before is None or (told is not None and told > before) else before
+        elif told is not None:
+            self.told[target] = max(told, self.told.get(target, told))
 
     # Forks that wait for some of their branches
 

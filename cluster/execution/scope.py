@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dray.cluster.execution.plan import Plan
+from dray.cluster.execution.plan import Exits, Plan
 from dray.cluster.graph.types import Node, Region
 
 
@@ -12,7 +12,7 @@ class Scope:
     """One run of a region. turn: 0 for the first. header: JSON text of the turn's index and item."""
 
     __slots__ = (
-        "errors", "header", "left", "loop", "loops", "number", "outputs", "parent", "plan", "prefix", "region",
+        "header", "left", "loop", "loops", "number", "outputs", "parent", "plan", "prefix", "region",
         "turn",
     )  # fmt: skip
 
@@ -34,7 +34,6 @@ class Scope:
         self.header = header
         self.plan = Plan(region)
         self.outputs: dict[int, str] = {}  # slot of a value -> JSON text, as long as somebody wants it
-        self.errors: dict[int, str] = {}
         self.left = list(region.consumers)  # how many nodes still want each output
         self.loops: dict[int, Loop] = {}  # those that are under way
 
@@ -56,7 +55,7 @@ class Loop:
         self.items: list[Any] | None = None
         self.count = 0
         self.open: dict[int, Scope] = {}
-        self.exits: set[int] = set()
+        self.exits: Exits = {}
         self.results: list[str] = []
         self.failures: list[tuple[int, str]] = []
         self.lists: dict[int, list[str]] = {}  # of a foreach: slot around it -> the items' outputs

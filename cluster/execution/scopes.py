@@ -17,15 +17,15 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dray.actors.messages import FailureType
 from dray.cluster.execution.commands import error_text
-from dray.cluster.execution.plan import READY
+from dray.cluster.execution.plan import READY, Exits
 from dray.cluster.execution.scope import Loop, Scope, outwards
 from dray.cluster.execution.turns import leave_behind, stuck
-from dray.cluster.graph.types import BACK, EXIT, Graph, Node
+from dray.cluster.graph.types import BACK, Graph, Node
 from dray.store.records import Kind, Outcome, StoredOutcome
 
 GATHERED = 16  # a foreach's output may be so many times as large as one node's
@@ -222,7 +222,7 @@ class Scopes:
         elif loop.count:
             self._open(loop, 0)
         else:
-            self._end(loop, "done", ())
+            self._end(loop, "done", {})
 
     def _turn_over(self, scope: Scope) -> None:
         loop, left = scope.loop, scope.plan.left
@@ -231,7 +231,7 @@ class Scopes:
             self.failure = bug
             return
         self._finish_turn(scope, loop)
-        exits = {EXIT - target for target in left if target <= EXIT}
+        exits = scope.plan.exits
         if loop.region.kind == "each":
             self._go_on(loop)
         elif BACK not in left and (exits or loop.region.kind == "cycle"):
@@ -263,28 +263,33 @@ class Scopes:
         """Of a foreach: as many items as may run at once."""
         if loop.size > self._max_bytes:
             message = f"its items gave more than {self._max_bytes} bytes: let them return less, or where it is stored"
-            self._fail_loop(loop, error_text(FailureType.CONFIG, message, loop.scope.prefix + loop.node.id))
+            self._fail_loop(loop, error_text(FailureType.CONFIG, message, loop.node.id))
             return
         while len(loop.open) < loop.node.max_parallel and loop.turn < loop.count:
             loop.turn += 1
             self._open(loop, loop.turn - 1)
         if not loop.open:
-            self._end(loop, "done", ())
+            self._end(loop, "done", {})
 
     def _leave(self, scope: Scope, node: Node) -> None:
         target = outwards(scope, node.ends)
         loop = target.loop
         assert loop is not None
+        while scope is not target:  # ways out of loops further inside that lead out of this one too
+            assert scope.loop is not None
+            scope.loop.scope.plan.leave(scope.loop.node.index, scope.plan.exits)
+            scope = scope.loop.scope
+        exits = target.plan.exits
         self._finish_turn(target, loop, goes_on=node.type == "continue")
         if node.type == "break":
-            self._end(loop, "break", ())
+            self._end(loop, "break", exits)
         elif loop.region.kind == "each":
             self._go_on(loop)
         else:
-            loop.exits = set()
+            loop.exits = exits
             self._next_turn(loop)
 
-    def _end(self, loop: Loop, how: str, exits: Collection[int]) -> None:
+    def _end(self, loop: Loop, how: str, exits: Exits) -> None:
         scope, node = loop.scope, loop.node
         scope.loops.pop(node.index, None)
         self._close_all(loop)
@@ -310,7 +315,7 @@ class Scopes:
 
     def _exceeded(self, loop: Loop, limit: int) -> None:
         message = f"it went round more than {limit} times: raise max_iterations, or see why it does not end"
-        self._fail_loop(loop, error_text(FailureType.ITERATION_LIMIT, message, loop.scope.prefix + loop.node.id))
+        self._fail_loop(loop, error_text(FailureType.ITERATION_LIMIT, message, loop.node.id))
 
     def _fail_loop(self, loop: Loop, error: str) -> None:
         self._close_all(loop)
@@ -322,8 +327,7 @@ class Scopes:
         """A failure for good: an error edge or a fork takes it, else it is the failure of all that is around it."""
         scope.loops.pop(node.index, None)  # a decision of a while that failed
         if scope.plan.catches(node.index):
-            scope.errors[node.index] = error
-            ready = scope.plan.failed(node.index)
+            ready = scope.plan.failed(node.index, error)
             self._forget(scope, node)
             self._after(scope, ready)
         else:

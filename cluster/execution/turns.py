@@ -9,7 +9,7 @@ from dray.actors.messages import FailureType
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.plan import PENDING, READY
 from dray.cluster.execution.scope import Loop, Scope
-from dray.cluster.graph.types import EXIT, Export
+from dray.cluster.graph.types import Export
 
 SHOWN = 12  # nodes in a message
 
@@ -17,11 +17,6 @@ SHOWN = 12  # nodes in a message
 def leave_behind(scope: Scope, loop: Loop, goes_on: bool) -> None:
     """Of a turn that is over. goes_on: a continue has ended it."""
     region = scope.region
-    loop.scope.errors.pop(loop.node.index, None)
-    if scope.errors:  # what led out of it is told around it
-        out = [edge.source for edge in region.edges if edge.target <= EXIT and edge.source in scope.errors]
-        if out:
-            loop.scope.errors[loop.node.index] = scope.errors[out[-1]]
     if region.kind == "each":
         loop.results[scope.turn] = "null" if goes_on else _result(scope)
         for export in region.exports:

@@ -9,6 +9,8 @@ from dray.cluster.execution.scope import Scope, outwards
 from dray.cluster.execution.scopes import Scopes
 from dray.cluster.graph.types import Node, Read
 
+CATCHING = frozenset({"catch", "finally"})
+
 
 def node_task(
     scopes: Scopes,
@@ -35,7 +37,7 @@ def node_task(
         tuple(text for _, text in _given(scope, node.needs_vars)) if node.needs_vars else (),
         _given(scope, _as_arrived(scope, node)) if node.needs_inputs else (),
         workflow,
-        _error(scope, node.needs_error) if node.needs_error else None,
+        _error(scope, node) if node.needs_error else None,
         news,
     )
 
@@ -62,7 +64,14 @@ def _as_arrived(scope: Scope, node: Node) -> Sequence[Read]:
     return sorted(given, key=lambda read: order.get(read.slot, len(order)))
 
 
-def _error(scope: Scope, reads: Iterable[Read]) -> str | None:
-    """Of the failures that may have led to a node, the last."""
-    found = [outwards(scope, read.up).errors.get(read.slot) for read in reads]
-    return next((error for error in reversed(found) if error is not None), None)
+def _error(scope: Scope, node: Node) -> str | None:
+    """The failure that led to the node: in its turn, else to the loops around it. A catch and a finally have only what
+    came to them over an error edge; what led to their try has been caught elsewhere."""
+    index = node.index
+    told = scope.plan.told.get(index)
+    if node.type in CATCHING:
+        return told.error if told is not None and told.direct else None
+    while told is None and scope.loop is not None:
+        index, scope = scope.loop.node.index, scope.loop.scope
+        told = scope.plan.told.get(index)
+    return told.error if told is not None else None

@@ -66,6 +66,7 @@ class Builder:
         self._root = Draft("root", "", None)
         self._drafts = [self._root]
         self._home: dict[str, Draft] = {}  # id -> its innermost region
+        self._asks_errors = any(node["needs"].get("error") for node in self._nodes.values())
         self._position = {node_id: position for position, node_id in enumerate(self._nodes)}
 
     def graph(self, name: str, version: int) -> Graph:
@@ -169,7 +170,6 @@ class Builder:
     def _reads(self, node_id: str) -> _Reads:
         needs = self._nodes[node_id]["needs"]
         found = {kind: tuple(self._read(node_id, each) for each in needs[kind]) for kind in ("nodes", "inputs")}
-        found["error"] = tuple(self._failure(node_id, each) for each in needs.get("error", ()))
         inwards = sorted(needs["vars"], key=self._place) if len(needs["vars"]) > 1 else needs["vars"]
         variables = [read for each in inwards for read in self._variable(node_id, each)]
         found["vars"] = tuple(sorted(variables, key=lambda read: -read.up))  # what is set further inside is newer
@@ -208,16 +208,6 @@ class Builder:
             assert home.parent is not None
             home = home.parent
         return home, slot
-
-    def _failure(self, reader: str, wanted: str) -> Read:
-        """Where a failure is told: a loop or cycle that it led out of has it too."""
-        at, home = self._home[reader], self._home[wanted]
-        slot = home.local[wanted]
-        while not self._is_inside(at, home):
-            slot = home.place
-            assert home.parent is not None
-            home = home.parent
-        return Read(at.depth - home.depth, slot, wanted)
 
     def _variable(self, reader: str, wanted: str) -> Iterator[Read]:
         """Where a variable's value may be: in its own scope, and as earlier turns left it in those around."""
@@ -293,6 +283,7 @@ class Builder:
             ),
             forks=tuple(forks),
             never=tuple(never),
+            rank=tuple(draft.rank(self._position)) if self._asks_errors else (),
         )
 
     def _readers(self, reads: dict[str, _Reads]) -> dict[Draft, list[list[int]]]:
@@ -351,7 +342,7 @@ class Builder:
             needs_nodes=reads["nodes"],
             needs_vars=reads["vars"],
             needs_inputs=reads["inputs"],
-            needs_error=reads["error"],
+            needs_error=bool(stored["needs"].get("error")) and not stands_for_cycle,
             reads=tuple(dict.fromkeys(readers)),
             selects=node_type in SELECTING,
             at_most_once=stored.get("at_most_once", False) and inner is None,

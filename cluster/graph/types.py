@@ -32,7 +32,7 @@ class Node:
 
     index: in its region. max_retries, timeout (seconds), max_iterations: None where the node does not say.
     needs_vars: set_variable nodes before this one, the one that counts last. needs_inputs: direct predecessors, in
-    the order of the edges. needs_error: nodes whose failure may have led here. reads: the values of its own region
+    the order of the edges. needs_error: the failure that led here. reads: the values of its own region
     that it, or a node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that
     it stands for. builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards
     the loop is. fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its
@@ -49,7 +49,7 @@ class Node:
     needs_nodes: tuple[Read, ...]
     needs_vars: tuple[Read, ...]
     needs_inputs: tuple[Read, ...]
-    needs_error: tuple[Read, ...]
+    needs_error: bool
     reads: tuple[int, ...]
     selects: bool
     at_most_once: bool
@@ -115,6 +115,7 @@ class Region:
     kind: root, each, for, while or cycle. header: the id of the loop node, or of the node that the back edge enters.
     out: indexes of the edges that leave each node. indegree: how many edges enter it, those into a loop's body too.
     starts: where a scope begins; of a loop, the targets of its body edges. never: what no edge enters and is no start.
+    rank: of each node, for the question which of several failures counts; empty where no node of the graph asks.
     consumers: how many nodes are given each node's output; 0 = it need not be kept. backs: of a foreach, the ways back;
     the result of an item is what the last of them that was taken brought.
     """
@@ -131,6 +132,7 @@ class Region:
     exports: tuple[Export, ...] = ()
     forks: tuple[Fork, ...] = ()
     never: tuple[int, ...] = ()
+    rank: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,3 +190,75 @@ class TestSequential:
         nodes += [node("g", see="{{ vars }}"), setter("e", "x", 1)]
         found = run(source(nodes, "b -> c; b -> f; c -> d; c -> e; d -> g; f -> g"), order=order)
         assert found.keys == ["b", "c", "d", "e", "f", "g"]
+
+
+class TestWaysOutOfABody:
+    """Decided when the loop ends, as its last turn took them, however that ended."""
+
+    @pytest.mark.parametrize("leave", ["break", "continue"])
+    @pytest.mark.parametrize("rows", [[1], [0, 1]])
+    def test_they_are_followed_after_a_break_or_continue(self, leave: str, rows: Any) -> None:
+        nodes = [ROWS, condition("last", "item == 1"), node("stop", leave)]
+        ways = "rows -body-> work -> last -true-> stop; last -false-> rows; work -> log; rows -done-> after"
+        found = run(source(nodes, ways), {"rows": rows})
+        assert found.keys[-3:] == ["rows", "log", "after"] or found.keys[-3:] == ["rows", "after", "log"]
+
+    def test_not_those_of_an_earlier_turn(self) -> None:
+        nodes = [ROWS, condition("first", "item == 1"), condition("last", "item == 2"), node("stop", "break")]
+        ways = "rows -body-> first -true-> log; first -> last -true-> stop; last -false-> rows; rows -done-> after"
+        found = run(source(nodes, ways), {"rows": [1, 2]})
+        assert found.keys[-2:] == ["rows", "after"]
+
+    def test_also_out_of_a_loop_in_the_one_that_is_left(self) -> None:
+        nodes = [ROWS, node("inner", "repeat", repeat_count=3), node("stop", "break", loop_label="rows")]
+        nodes += [condition("now", "nodes.inner.output.index == 1")]
+        ways = (
+            "rows -body-> inner -body-> work -> now -true-> stop; now -false-> inner; inner -done-> rows; work -> log"
+        )
+        found = run(source(nodes, ways), {"rows": [1, 2]})
+        assert found.keys[-2:] == ["rows", "log"]
+
+
+class TestErrors:
+    """What a node is told of a failure is what led to it."""
+
+    J = node("j", see="{{ error == null ? null : error.node }}")
+
+    def told(self, ways: str, fails: Any, *nodes: Any, given: Any = None, key: str = "j", order: int = 0) -> Any:
+        return run(source([self.J, *nodes], ways), given, fails=fails, order=order).output(key)
+
+    @pytest.mark.parametrize(("x", "node_id"), [(True, "a"), (False, None)])
+    def test_of_a_way_that_was_not_taken_nothing(self, x: bool, node_id: str | None) -> None:
+        ways = "s -> a -failed-> x -true-> j; s -> j"
+        assert self.told(ways, ["a"], condition("x"), given={"x": x}) == node_id
+
+    def test_behind_what_a_failure_led_to(self) -> None:
+        assert self.told("a -failed-> b -> c -> j", ["a"]) == "a"
+        assert self.told("a -failed-> b -> c -> j; a -> j", []) is None
+
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_of_several_what_came_over_an_error_edge_then_the_longer_way(self, order: int) -> None:
+        assert self.told("s -> a -failed-> b -> c -> d -> j; s -> z -failed-> j", "az", order=order) == "z"
+        assert self.told("s -> a -> b -failed-> j; s -> z -failed-> j", "bz", order=order) == "b"
+        assert self.told("s -> z -failed-> j; s -> b -failed-> j", "bz", node("b"), node("z"), order=order) == "z"
+
+    def test_a_catch_is_not_told_of_what_was_caught_before_its_try(self) -> None:
+        nodes = [node("t", "try"), node("c", "catch")]
+        found = run(source(nodes, "a -failed-> b -> t -> work -> c"), fails=["a"])
+        assert found.output("c")["caught"] is False
+
+    def test_in_a_body_what_led_to_the_loop_unless_something_in_the_turn_did(self) -> None:
+        ways = "a -failed-> rows -body-> w -failed-> j -> rows; w -success-> j"
+        found = run(source([self.J, ROWS], ways), {"rows": [1, 2, 3]}, fails=["a", "rows[1]/w"])
+        assert [found.output(f"rows[{turn}]/j") for turn in range(3)] == ["a", "w", "a"]
+
+    def test_out_of_a_loop_as_its_last_turn_took_it(self) -> None:
+        ways = "rows -body-> w -> rows; w -failed-> h -> j; rows -done-> d"
+        assert self.told(ways, ["rows[1]/w"], ROWS, given={"rows": [1, 2]}) == "w"
+        ways = "rows -body-> w -> rows; w -failed-> h -> rows; rows -done-> j"
+        assert self.told(ways, ["rows[1]/w"], ROWS, given={"rows": [1, 2]}) is None
+
+    def test_a_loop_in_a_loop_that_goes_round_too_often_is_named_by_its_id(self) -> None:
+        nodes = [ROWS, node("inner", "repeat", repeat_count=9, max_iterations=2)]
+        found = run(source(nodes, "rows -body-> inner -body-> work -> inner -done-> rows"), {"rows": [1]})
+        assert (error_of(found)["type"], error_of(found)["node"]) == ("iteration_limit", "inner")
