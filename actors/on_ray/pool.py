@@ -45,6 +45,7 @@ from dray.actors.on_ray.deaths import is_crash, reason_of
 from dray.actors.on_ray.metrics import Reporter, are_on
 from dray.actors.outside import environment
 from dray.actors.outside.environment import HandlerEnv
+from dray.actors.outside.script import remove_leftovers
 from dray.actors.pool.events import (
     Collected,
     PoolEvent,
@@ -79,6 +80,7 @@ class RunnerActor:
         for variable in [each for each in os.environ if each.startswith(SECRETS)]:
             del os.environ[variable]
         log.setup(log_level)
+        remove_leftovers()
         self._name = name
         self._problem: str | None = None
         try:

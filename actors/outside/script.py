@@ -8,14 +8,16 @@ stdin, stdout and stderr are unnamed files, not pipes: nothing can fill up or be
 memory stays bounded however much is printed, and what was printed can be read after a kill.
 
 This is not a sandbox. The script runs as the runner's user, with its network; it can read what that user can read,
-/proc included. A script that starts a process in a new session outlives its node. Untrusted code needs a pool whose
-runners have no rights of their own.
+/proc included. Untrusted code needs a pool whose runners have no rights of their own.
+
+supervisor.py runs it, and ends with it whatever it has started, at its end, at its time-out, and when the runner dies.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -25,7 +27,6 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -34,18 +35,10 @@ from dray.actors.errors import NodeError
 MAX_OUTPUT = 1 << 20  # bytes of each of stdout, stderr and result
 MAX_FILE = 64 << 20  # bytes of each file the script writes, stdout and stderr included
 
-# The limits are set by a shell that then becomes the script: a preexec_fn would run Python between fork and exec,
-# which may dead-lock in a process with threads. ulimit counts memory in KiB and files in blocks of 512 bytes.
-LIMITED = 'ulimit -c 0 && ulimit -v "$1" && ulimit -t "$2" && ulimit -f "$3" && shift 3 && exec "$@"'
-
-# Runs the script (argv 1) and writes its variable `result` to the file descriptor in argv 2.
-PYTHON = """\
-import json, os, runpy, sys
-names = runpy.run_path(sys.argv[1], run_name="__main__")
-if "result" in names:
-    with os.fdopen(int(sys.argv[2]), "w", encoding="utf-8") as out:
-        json.dump(names["result"], out, allow_nan=False)
-"""
+SUPERVISOR = Path(__file__).with_name("supervisor.py")
+PREFIX = "dray-code-"  # of the folders
+UNUSED = 60.0  # seconds after which a folder that no supervisor has locked counts as left over
+ENDS_WITHIN = 5.0  # seconds that a supervisor may take to end what it supervises
 
 
 class Script(NamedTuple):
@@ -64,7 +57,7 @@ async def run_script(script: Script) -> dict[str, Any]:
     result: the value of the Python script's variable `result` if it sets one, else stdout parsed as JSON, else None.
     truncated: whether stdout or stderr was longer than MAX_OUTPUT and is cut.
     """
-    folder = Path(tempfile.mkdtemp(prefix="dray-code-"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     try:
         file = folder / f"main.{'py' if script.language == 'python' else 'sh'}"
         file.write_text(script.text, encoding="utf-8", errors="replace")
@@ -74,8 +67,7 @@ async def run_script(script: Script) -> dict[str, Any]:
                 stdin.write(json.dumps(script.given).encode())
                 stdin.seek(0)
             started = time.monotonic()
-            command = _command(script, file, result.fileno())
-            exit_code = await _run(command, folder, script.seconds, stdin, stdout, stderr, result)
+            exit_code = await _run(script, file, stdin, stdout, stderr, result)
             if exit_code != 0:
                 raise NodeError(f"{script.language} code {_ending(exit_code)}: {_last_lines(stderr)}")
             return {
@@ -91,50 +83,63 @@ async def run_script(script: Script) -> dict[str, Any]:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _command(script: Script, file: Path, result: int) -> list[str]:
+def remove_leftovers() -> None:
+    """The folders of scripts whose supervisor is dead, as after a loss of power."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or gone
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(opened).st_uid == os.getuid() and time.time() - os.fstat(opened).st_mtime > UNUSED:
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(opened)
+
+
+def _command(script: Script, file: Path, result: int, alive: int) -> list[str]:
     # The CPU limit is for what escapes the time-out; the threads of one process may use every CPU until then.
     cpu_seconds = (math.ceil(script.seconds) + 1) * (os.cpu_count() or 1)
-    limits = [str(script.memory_mb * 1024), str(cpu_seconds), str(MAX_FILE // 512)]
-    program = ["bash", str(file)]
-    if script.language == "python":
-        program = [sys.executable, "-I", "-u", "-c", PYTHON, str(file), str(result)]
-    return ["/bin/sh", "-c", LIMITED, "sh", *limits, *program]
+    numbers = (result, alive, script.memory_mb << 20, cpu_seconds, MAX_FILE)
+    return [sys.executable, "-I", "-u", str(SUPERVISOR), script.language, str(file), *map(str, numbers)]
 
 
 async def _run(
-    command: Sequence[str],
-    folder: Path,
-    seconds: float,
-    stdin: IO[bytes],
-    stdout: IO[bytes],
-    stderr: IO[bytes],
-    result: IO[bytes],
+    script: Script, file: Path, stdin: IO[bytes], stdout: IO[bytes], stderr: IO[bytes], result: IO[bytes]
 ) -> int:
-    """Run the command to its end and give its exit code; whatever happens, nothing of its group is left running."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        cwd=folder,
-        env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "LANG": "C.UTF-8"},
-        pass_fds=[result.fileno()],
-        start_new_session=True,
-    )
+    """Run the script to its end and give its exit code; whatever happens, nothing that it started is left running."""
+    read, write = os.pipe()  # closing it tells the supervisor to end all; so does our death
     try:
-        return await asyncio.wait_for(process.wait(), seconds)
-    except TimeoutError:
-        raise NodeError(f"code did not end within {seconds:.3g} s: {_last_lines(stderr)}") from None
+        process = await asyncio.create_subprocess_exec(
+            *_command(script, file, result.fileno(), read),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=file.parent,
+            env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(file.parent), "LANG": "C.UTF-8"},
+            pass_fds=[result.fileno(), read],
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(write)
+        raise
     finally:
-        await _kill_group(process)
+        os.close(read)
+    try:
+        return await asyncio.wait_for(process.wait(), script.seconds)
+    except TimeoutError:
+        raise NodeError(f"code did not end within {script.seconds:.3g} s: {_last_lines(stderr)}") from None
+    finally:
+        os.close(write)
+        await _ended(process)
 
 
-async def _kill_group(process: Process) -> None:
-    # Also after a normal end: the script may have left processes in the background. Their group keeps its number as
-    # long as one of them lives.
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+async def _ended(process: Process) -> None:
+    """Also where this await is cancelled: the supervisor then ends by itself."""
+    try:
+        await asyncio.wait_for(process.wait(), ENDS_WITHIN)
+    except TimeoutError:  # something that it kills does not die: a disk that does not answer
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
 
 def _ending(exit_code: int) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dray.actors.messages import NodeSpec, NodeTask
 from dray.actors.outside import environment
 from dray.actors.outside.environment import HandlerEnv
+from dray.actors.outside.script import remove_leftovers
 from dray.actors.pool.events import Collected, PoolEvent, RunnerFactory, RunnerInfo, RunnerReady
 from dray.actors.pool.shapes import Shape
 from dray.actors.runner.runner import Runner
@@ -61,6 +62,7 @@ class LocalRunner:
 def local_runners(concurrency: int, max_output_bytes: int, env: HandlerEnv | None = None) -> RunnerFactory:
     """concurrency: handlers at once in one runner, of each kind. Shapes mean nothing here."""
     environment.install(env or HandlerEnv({}))
+    remove_leftovers()
 
     def make(number: int, shape: Shape, notify: Callable[[PoolEvent], None]) -> LocalRunner:  # noqa: ARG001
         return LocalRunner(number, concurrency, max_output_bytes, notify)
