@@ -180,6 +180,13 @@ class DriverStore(ScheduleStore):
         """(execution id, what is asked of it) of what this incarnation holds."""
         return [(row[0], row[1]) for row in self._ask("controls_of_driver", {"driver": incarnation})]
 
+    def end_overdue(self, queues: Sequence[str], fallback: float | None, limit: int) -> int:
+        """Fail what has started, is over its time and cannot be claimed; gives how many. fallback: the time in seconds
+        where a workflow does not say, None = no limit."""
+        given = {"queues": list(queues), "fallback": fallback, "limit": limit}
+        ((ended,),) = self._ask("end_overdue", given)
+        return int(ended)
+
     def prune(self, age: float, most: int, behind: str | None) -> tuple[int, str | None]:
         """Delete at most `most` executions that ended more than `age` seconds ago. Gives how many, and behind which one
         to go on; None = that was all."""

@@ -25,15 +25,17 @@ FINAL = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionS
 # from -> {to: the statements of store/sql (or functions of the schema, dray.*) that may make it}. Nothing else writes a
 # status; tests/unit/store/test_records.py reads the SQL and sees to it.
 _S = ExecutionStatus
+CANCELS = ("dray.cancel_one", "dray.cancel_below", "dray.place_marks")
 TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]] = {
     None: {
         _S.QUEUED: ("dray.submit", "dray.submit_many", "dray.start_children", "dray.begin_again"),
-        _S.WAITING: ("dray.submit",),  # its run_at lies ahead
+        _S.WAITING: ("dray.submit", "dray.start_children"),  # its run_at lies ahead; its parent's row is locked
     },
     _S.QUEUED: {
         _S.RUNNING: ("dray.claim_if_fenced",),
         _S.PAUSED: ("dray.pause",),
-        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
+        _S.FAILED: ("dray.end_overdue",),
+        _S.CANCELLED: CANCELS,
     },
     _S.RUNNING: {
         _S.QUEUED: ("dray.commit_if_fenced", "dray.give_back"),  # woken while it parked; its driver stopped or died
@@ -44,14 +46,15 @@ TRANSITIONS: dict[ExecutionStatus | None, dict[ExecutionStatus, tuple[str, ...]]
         _S.CANCELLED: ("dray.commit_if_fenced", "dray.give_back"),
     },
     _S.WAITING: {
-        _S.QUEUED: ("wake_due", "dray.signal", "dray.wake_executions"),  # the last: a child has ended
+        # wake_executions: a child has ended; begin_children: its parent's row was locked when it was started.
+        _S.QUEUED: ("wake_due", "dray.signal", "dray.wake_executions", "dray.begin_children"),
         _S.PAUSED: ("dray.pause",),
-        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
+        _S.CANCELLED: (*CANCELS, "dray.begin_children"),
     },
     _S.PAUSED: {
         _S.QUEUED: ("dray.resume",),
         _S.WAITING: ("dray.resume",),  # a timer lies ahead
-        _S.CANCELLED: ("dray.cancel", "dray.place_marks"),
+        _S.CANCELLED: (*CANCELS, "dray.begin_children"),
     },
     _S.COMPLETED: {},
     _S.FAILED: {},

@@ -32,6 +32,8 @@ Time = DateTime(timezone=True)
 Id = UUID(as_uuid=False)
 
 metadata = MetaData(schema="dray")
+TIMEOUT = """CASE WHEN jsonb_typeof((graph -> 'timeout'::text)) = 'number'::text
+    THEN ((graph ->> 'timeout'::text))::double precision ELSE NULL::double precision END"""
 
 
 def _must(name: str, kind: Any, default: str | None = None, **other: Any) -> Column[Any]:
@@ -47,8 +49,9 @@ workflow = Table(
     _must("version", Integer),
     _must("graph", JSONB),
     _must("ends", ARRAY(Text)),
-    _must("created_at", Time, "now()"),
+    _must("created_at", Time, "clock_timestamp()"),
     Column("limits", JSONB, Computed("(graph -> 'limits'::text)", persisted=True)),
+    Column("timeout", Double, Computed(TIMEOUT, persisted=True)),
     UniqueConstraint("name", "version", name="workflow_name_version_key"),
 )
 
@@ -176,7 +179,7 @@ idempotency = Table(
     Column("workflow", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     _must("execution_id", Id),
-    _must("created_at", Time, "now()"),
+    _must("created_at", Time, "clock_timestamp()"),
 )
 Index("idempotency_execution_idx", idempotency.c.execution_id)
 
@@ -225,7 +228,7 @@ signal = Table(
     _must("execution_id", Id),
     _must("name", Text),
     Column("payload", JSONB),
-    _must("sent_at", Time, "now()"),
+    _must("sent_at", Time, "clock_timestamp()"),
     Column("node", Text),
     Column("dedupe", Text),
     Column("consumed_at", Time),
@@ -247,7 +250,18 @@ pending_mark = Table(
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     _must("execution_id", Id),
     _must("mark", Text),
-    CheckConstraint("mark IN ('wake', 'cancel')", name="pending_mark_check"),
+    CheckConstraint("mark IN ('wake', 'cancel', 'begin')", name="pending_mark_check"),
+)
+
+cancellation = Table(
+    "cancellation",
+    metadata,
+    Column("execution_id", Id, primary_key=True),
+    _must("at", Time, "clock_timestamp()"),
+    _must("role", Text, "CURRENT_USER"),
+    Column("asked_by", Text),
+    Column("reason", Text),
+    CheckConstraint("length(asked_by) <= 200 AND length(reason) <= 2000", name="cancellation_length_check"),
 )
 
 queue = Table(
@@ -315,7 +329,7 @@ schedule = Table(
     _must("input", JSONB, "'{}'"),
     _must("labels", JSONB, "'{}'"),
     _must("status", Text, "'active'"),
-    _must("created_at", Time, "now()"),
+    _must("created_at", Time, "clock_timestamp()"),
     _must("since", Time, "now()"),
     _must("look_at", Time, "now()"),
     Column("next_at", Time),

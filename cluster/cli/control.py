@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dray.cluster.cli.base import Exit, Stop, json_value, labels_of, open_client, put, put_json, span_given
-from dray.cluster.cli.executions import AsJson, Id, Labels, Statuses, check_statuses, put_end
+from dray.cluster.cli.executions import AsJson, By, Id, Labels, Reason, Statuses, check_statuses, put_end
 from dray.store.records import FINAL
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def bulk(
     latest: Annotated[
         bool, typer.Option("--latest", help="Retry in the latest version; what does not fit in that is left alone.")
     ] = False,
+    reason: Reason = None,
+    by: By = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
@@ -79,6 +81,8 @@ def bulk(
         raise Stop(f"{action!r} is none of {', '.join(ACTIONS)}")
     if latest and action != "retry":
         raise Stop("--latest is of retry: leave it out")
+    if (reason or by) and action != "cancel":
+        raise Stop("--reason and --by are of cancel: leave them out")
     check_statuses(status)
     taken: dict[str, Any] = {
         "workflow": workflow,
@@ -91,7 +95,7 @@ def bulk(
         found = client.bulk(action, **taken, dry_run=True)
         if not dry_run and found.matched:
             _confirm(f"{action} {_count(found.matched)}?", yes)
-            found = client.bulk(action, **taken, latest=latest)
+            found = client.bulk(action, **taken, latest=latest, reason=reason, by=by)
     if as_json:
         put_json({"action": action, "dry_run": dry_run, **asdict(found)})
     elif dry_run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +32,8 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="As `dray submit` prints i
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 Labels = Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")]
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="Only with this one, as often as you like.")]
+Reason = Annotated[str | None, typer.Option(help="Why it is cancelled; kept, and shown with it.")]
+By = Annotated[str | None, typer.Option(metavar="NAME", help="Who asks, where one database role is many people.")]
 SHOWN = 300  # characters of a value
 PRIORITY = re.compile(r"\s*(?:low|normal|high|critical|[-+]?[0-9]{1,4})\s*", re.IGNORECASE)  # as dray.priority
 
@@ -133,7 +135,9 @@ def show(execution: Id, as_json: AsJson = False) -> None:
         put_json({**asdict(found), "held_by": held_by, "attempts": [asdict(each) for each in attempts]})
         return
     for name, value in asdict(found).items():
-        if value not in (None, {}, []):
+        if name == "cancelled_by" and value:
+            put(f"{'cancelled by':<14}{_asker(value, execution)}")
+        elif value not in (None, {}, []):
             put(f"{name:<14}{_short(value)}")
     if held_by:
         put(f"{'held by':<14}{'; '.join(held_by)}")
@@ -148,10 +152,10 @@ def show(execution: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def cancel(execution: Id, as_json: AsJson = False) -> None:
-    """Stop an execution. What runs is told to stop; nothing more of it is started."""
+def cancel(execution: Id, reason: Reason = None, by: By = None, as_json: AsJson = False) -> None:
+    """Stop an execution, and those that it waits for. What runs is told to stop; nothing more of it is started."""
     with open_client() as client:
-        status = client.cancel(execution)
+        status = client.cancel(execution, reason, by=by)
     if status not in ("cancelled", "cancelling"):
         raise Stop(f"execution {execution} has {status}: there is nothing to cancel", Exit.FAILED)
     if as_json:
@@ -178,6 +182,13 @@ def _ending(found: Execution) -> str:
     where = f" at node {error['node']!r}" if error.get("node") else ""
     why = f": {error.get('type')}: {error.get('message')}" if error else ""
     return f"{found.status}{where}{why}"
+
+
+def _asker(given: dict[str, Any], execution: str) -> str:
+    """Execution.cancelled_by in a line."""
+    who = f"{given['by']}, as role {given['role']}" if given["by"] else f"role {given['role']}"
+    along = "" if given["execution"] == execution else f", with execution {given['execution']}"
+    return f"{who}, at {given['at']}{along}" + (f": {_short(given['reason'])}" if given["reason"] else "")
 
 
 def _seconds(found: Execution) -> float | None:

@@ -37,8 +37,9 @@ class Execution:
     """One execution as it stood when it was asked for. Times have a zone. priority: higher runs first.
 
     error: {"type", "message", "node"?} of a failed one. output: of its end node, or an object by node id where the
-    graph has several ends; None until completed. source_id: the execution that it repeats. input and output
-    are left out (None) in lists.
+    graph has several ends; None until completed. source_id: the execution that it repeats. cancelled_by: {"at", "role",
+    "by", "reason", "execution"}: who had it cancelled, or the execution above it that took it along. input, output and
+    cancelled_by are left out (None) in lists.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Execution:
     source_id: str | None = None
     input: Any = None
     output: Any = None
+    cancelled_by: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

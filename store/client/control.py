@@ -27,10 +27,14 @@ class Bulk:
 class ControlClient(ClientBase):
     """The part of the client that stops executions and lets them go on."""
 
-    def cancel(self, execution: str) -> str:
-        """Cancel it; gives its status now, `cancelling` while its driver still has to stop it, or how it had ended
-        before. Raises ExecutionNotFound."""
-        return self._control("cancel", execution)
+    def cancel(self, execution: str, reason: str | None = None, *, by: str | None = None) -> str:
+        """Cancel it, with the executions that its nodes wait for; gives its status now, `cancelling` while its driver
+        still has to stop it, or how it had ended before.
+
+        reason: why, at most 2,000 characters; by: who asks, at most 200. Both are kept, with the database role; the
+        first who asks counts. Raises ExecutionNotFound, DataRefused.
+        """
+        return self._control("cancel", execution, reason=reason, by=by)
 
     def pause(self, execution: str) -> str:
         """Hold it; gives its status now, `pausing` while what runs of it is finished, `cancelling` for one that is to
@@ -78,12 +82,14 @@ class ControlClient(ClientBase):
         before: datetime | None = None,
         latest: bool = False,
         dry_run: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
     ) -> Bulk:
         """cancel, pause, resume or retry whatever this takes, in batches of a transaction each; dry_run: only count.
 
         after, before: when it was submitted; what comes while this runs is left alone. retry: only what nobody has
-        repeated yet. latest: retry in the latest version; what does not fit in that is left alone. Raises DataRefused
-        for another action.
+        repeated yet. latest: retry in the latest version; what does not fit in that is left alone. reason, by: as in
+        cancel(). Raises DataRefused for another action.
         """
         given: dict[str, Any] = {
             "workflow": workflow,
@@ -106,21 +112,20 @@ class ControlClient(ClientBase):
                 time.sleep(PAUSE)
                 if not self._ask("bulk_count", {"action": action, "filter": text})[0][0]:
                     break
-            done += self._pass(action, text, latest)
+            done += self._pass({"action": action, "filter": text, "latest": latest, "reason": reason, "by": by})
         return Bulk(matched, done)
 
-    def _pass(self, action: str, text: str, latest: bool) -> int:
+    def _pass(self, given: dict[str, Any]) -> int:
         done = 0
         behind: str | None = None
         while True:
-            given = {"action": action, "filter": text, "most": BATCH, "behind": behind, "latest": latest}
-            ((count, behind),) = self._ask("bulk", given)
+            ((count, behind),) = self._ask("bulk", {**given, "most": BATCH, "behind": behind})
             done += int(count)
             if behind is None:
                 return done
 
-    def _control(self, name: str, execution: str) -> str:
-        ((status,),) = self._ask(name, {"id": uuid_text(execution)})
+    def _control(self, name: str, execution: str, **given: Any) -> str:
+        ((status,),) = self._ask(name, {"id": uuid_text(execution), **given})
         if status is None:
             raise ExecutionNotFound(execution)
         return str(status)

@@ -39,6 +39,10 @@ WITH due AS MATERIALIZED (
 SELECT (SELECT count(*) FROM woken) AS woken,
     extract(epoch FROM (SELECT min(wake_at) FROM dray.execution WHERE status = 'waiting' AND wake_at > (SELECT clock_timestamp())) - clock_timestamp())::float8 AS next;
 
+-- name: end_overdue
+-- queued -> failed, for what is over its time and no driver may claim; see the function. Needs no fence, as wake_due.
+SELECT dray.end_overdue(%(queues)s::text[], %(fallback)s::float8, %(limit)s);
+
 -- name: controls_of_driver
 -- What people asked of executions that this incarnation holds.
 SELECT id::text, control FROM dray.execution WHERE owner = %(driver)s::uuid AND control IS NOT NULL;

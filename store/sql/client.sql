@@ -9,12 +9,13 @@ SELECT id::text FROM dray.submit_many(%(workflow)s::text, %(inputs)s::jsonb[], %
     %(labels)s::jsonb, %(tenant)s::text, %(concurrency_key)s::text) AS id;
 
 -- name: cancel
--- queued, waiting, paused -> cancelled; running -> marked, its driver cancels it. NULL: no such execution.
-SELECT dray.cancel(%(id)s::uuid);
+-- queued, waiting, paused -> cancelled; running -> marked, its driver cancels it; with all below. NULL: no such execution.
+SELECT dray.cancel(%(id)s::uuid, %(reason)s::text, %(by)s::text);
 
 -- name: get_execution
 SELECT e.id::text, w.name, w.version, e.status, e.priority, e.queue, e.run_at, e.started_at, e.finished_at, e.wake_at,
-    e.claim_count, e.crash_count, e.error, i.labels, i.source_id::text, i.input, dray.output(e.id) AS output
+    e.claim_count, e.crash_count, e.error, i.labels, i.source_id::text, i.input, dray.output(e.id) AS output,
+    CASE WHEN e.status = 'cancelled' OR e.control = 'cancel' THEN dray.cancelled_by(e.id) END
 FROM dray.execution e JOIN dray.workflow w ON w.id = e.workflow_id LEFT JOIN dray.execution_input i ON i.execution_id = e.id
 WHERE e.id = %(id)s::uuid;
 

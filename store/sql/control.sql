@@ -19,4 +19,4 @@ SELECT count, at FROM dray.bulk_count(%(action)s::text, %(filter)s::jsonb);
 
 -- name: bulk
 -- As cancel, pause, resume, retry, for the first :most behind :behind.
-SELECT done, last::text FROM dray.bulk(%(action)s::text, %(filter)s::jsonb, %(most)s, %(behind)s::uuid, %(latest)s);
+SELECT done, last::text FROM dray.bulk(%(action)s::text, %(filter)s::jsonb, %(most)s, %(behind)s::uuid, %(latest)s, %(reason)s::text, %(by)s::text);

@@ -1,5 +1,6 @@
 -- name: due_schedules
 -- Those that a driver has to look at now or within :ahead seconds, the longest due first. idle: the last execution has ended, or is gone.
+-- Not those that somebody else is looking at, or has changed and not committed: they would stand in the way of the others.
 -- The clock is read in a subquery, once: compared with the bare function, which differs from row to row, the index would be read whole.
 SELECT s.id::text, s.name, s.kind, s.expression, s.zone, s.overlap, s.catch_up, s.since, s.next_at, s.queued_at,
     coalesce(e.status IN ('completed', 'failed', 'cancelled'), true) AS idle, s.failures, s.revision, c.now,
@@ -7,7 +8,7 @@ SELECT s.id::text, s.name, s.kind, s.expression, s.zone, s.overlap, s.catch_up, 
 FROM (SELECT clock_timestamp() AS now) c, LATERAL (
     SELECT * FROM dray.schedule d
     WHERE d.status = 'active' AND d.look_at <= (SELECT clock_timestamp()) + %(ahead)s * interval '1 second'
-    ORDER BY d.look_at LIMIT %(limit)s
+    ORDER BY d.look_at LIMIT %(limit)s FOR SHARE SKIP LOCKED
 ) s
 LEFT JOIN dray.execution e ON e.id = s.last_execution
 ORDER BY s.look_at;

@@ -188,7 +188,7 @@ def test_what_is_not_in_a_state_for_it_is_refused(store: DriverStore, client: Cl
 
 
 def test_a_retry_passes_its_limits_anew(store: DriverStore, client: Client, sql: Sql) -> None:
-    client.apply_workflow("w", {"nodes": [{"id": "a"}], "edges": [], "limits": {"concurrency": 1}})
+    client.apply_workflow("w", {"format": 1, "nodes": [{"id": "a"}], "edges": [], "limits": {"concurrency": 1}})
     first, second = client.submit("w", tenant="acme"), client.submit("w")
     incarnation = register(store)
     assert [each.id for each in store.claim(incarnation, QUEUES, 9)] == [first]

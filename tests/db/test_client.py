@@ -113,7 +113,7 @@ def test_the_same_graph_makes_no_new_version(client: Client) -> None:
     with pytest.raises(WorkflowNotFound, match="9"):
         client.workflow("w", 9)
     with pytest.raises(DataRefused):
-        client.apply_workflow("w", {"nodes": [{"id": "\x00"}], "edges": []})
+        client.apply_workflow("w", {"format": 1, "nodes": [{"id": "\x00"}], "edges": []})
 
 
 def test_two_that_apply_at_once_make_two_versions_or_one(client: Client) -> None:
@@ -126,7 +126,9 @@ def test_two_that_apply_at_once_make_two_versions_or_one(client: Client) -> None
 
 def test_the_ends_of_a_graph_are_the_nodes_that_no_edge_leaves(client: Client, sql: Sql) -> None:
     nodes = [{"id": each} for each in "abcd"]
-    client.apply_workflow("w", {"nodes": nodes, "edges": [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}]})
+    client.apply_workflow(
+        "w", {"format": 1, "nodes": nodes, "edges": [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}]}
+    )
     assert sql("SELECT ARRAY(SELECT unnest(ends) ORDER BY 1) FROM dray.workflow") == [(["b", "c", "d"],)]
 
 

@@ -14,7 +14,7 @@ from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, ExecutionNotFound
 from dray.store.records import Kind
 from tests.chaos.effects import EFFECTS
-from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, status, submitted, transaction
+from tests.db.helpers import GRAPH, QUEUES, claimed, end, expire, outcome, register, status, submitted, transaction
 from tests.db.test_driver import HANDLERS, driving, effect, until
 from tests.pg import Sql
 
@@ -249,7 +249,7 @@ def test_a_list_by_several_statuses_labels_and_queue(store: DriverStore, client:
 
 
 def test_what_is_paused_gives_its_place_to_others(store: DriverStore, client: Client) -> None:
-    client.apply_workflow("w", {"nodes": [{"id": "a"}], "edges": [], "limits": {"concurrency": 1}})
+    client.apply_workflow("w", {**GRAPH, "limits": {"concurrency": 1}})
     first, second = client.submit("w"), client.submit("w", tenant="acme")
     incarnation = register(store)
 

@@ -18,7 +18,7 @@ def test_every_statement_of_the_page_runs(client: Client, sql: Sql) -> None:
     client.apply_workflow("article", GRAPH)
     (block,) = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
     statements = [each.strip() for each in re.sub(r" *-- .*", "", block).split(";") if each.strip()]
-    assert len(statements) == 17
+    assert len(statements) == 19
     for each in statements:
         sql(each)
     assert [each.priority for each in client.list()] == [5, 5, 10, 5]

@@ -12,7 +12,7 @@ from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused
 from dray.store.queries import QUERIES
 from dray.store.records import FINAL, ExecutionStatus
-from tests.db.helpers import QUEUES, claimed, end, expire, outcome, register, transaction
+from tests.db.helpers import GRAPH, QUEUES, claimed, end, expire, outcome, register, transaction
 from tests.pg import Sql
 
 ENDINGS = sorted(each.value for each in FINAL)
@@ -36,10 +36,15 @@ class Ended:
         assert self.store.commit(other, [], [end(self.id, status, 60)]) == frozenset()
 
     def mark(self) -> None:
-        for mark in ("wake", "cancel"):
+        for mark in ("wake", "cancel", "begin"):
             insert = "INSERT INTO dray.pending_mark (execution_id, mark) VALUES (%(id)s, %(mark)s)"
             self.sql(insert, id=self.id, mark=mark)
-        assert self.store.place_marks(9) == 2
+        assert self.store.place_marks(9) == 3
+
+    def below(self) -> None:
+        self.sql("UPDATE dray.execution SET parent_id = id")  # whoever is a child of it
+        self.sql("SELECT dray.cancel_below(ARRAY[%(id)s]::uuid[], true)", id=self.id)
+        self.sql("UPDATE dray.execution SET parent_id = NULL")
 
     def reap(self) -> None:
         expire(self.sql, self.driver)
@@ -63,6 +68,8 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "limit_executions": lambda it: it.sql("SELECT dray.limit_executions(ARRAY[%(id)s]::uuid[], 't', 'k')", id=it.id),
     "wake_executions": lambda it: it.sql("SELECT dray.wake_executions(ARRAY[%(id)s]::uuid[])", id=it.id),
     "place_marks": lambda it: it.mark(),
+    "cancel_below": lambda it: it.below(),
+    "end_overdue": lambda it: it.sql("SELECT dray.end_overdue('{default}', 0.0, 9)"),
     "news": lambda it: it.store.news_of_driver(it.driver),
     "pass": lambda it: it.sql("SELECT dray.pass(dray.lane('w', 'w', ''), 9, '{}')"),
 }
@@ -80,8 +87,9 @@ def test_nothing_changes_it(store: DriverStore, client: Client, sql: Sql, ending
 def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
-    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel", "signal", "pause", "resume", "give_back"}
+    made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel_one", "signal", "pause", "resume", "give_back"}
     made |= {"limit_executions", "pass", "wake_executions", "place_marks", "news_of_driver"}
+    made |= {"cancel_below", "begin_children", "end_overdue"}
     assert writing == made | {"execution_moved"}  # a trigger, of what is queued
 
 
@@ -111,7 +119,7 @@ def test_a_settlement_in_flight_does_not_change_an_end_that_it_waited_for(
     ],
 )
 def test_the_table_refuses_rows_that_make_no_sense(client: Client, sql: Sql, broken: str) -> None:
-    client.apply_workflow("w", {"nodes": [{"id": "a"}], "edges": []})
+    client.apply_workflow("w", GRAPH)
     client.submit("w")
     with pytest.raises(DataRefused, match="check constraint"):
         sql(f"UPDATE dray.execution SET {broken}")

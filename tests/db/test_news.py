@@ -395,8 +395,7 @@ def test_a_cancel_from_outside_goes_down_and_up(store: DriverStore, client: Clie
     incarnation, parent, (child,) = parent_and_children(store, client)
     below = a_child(child)
     store.commit(incarnation, [waits(child)], [end(child, "waiting")], [below])
-    sql("UPDATE dray.execution SET status = 'cancelled', finished_at = now() WHERE id = %(id)s::uuid", id=child)
-    sql("SELECT dray.cancel_children(%(id)s::uuid)", id=child)
+    client.cancel(child)
     store.place_marks(9)
     assert [status(sql, each) for each in (parent, child, below.id)] == ["queued", "cancelled", "cancelled"]
 

@@ -238,7 +238,6 @@ def test_the_cancel_of_a_parent_reaches_its_children(store: DriverStore, client:
         (wait,) = client.attempts(execution)
         parked(client, wait.outcome["child"])
         client.cancel(execution)
-        sql("SELECT dray.cancel_children(%(id)s::uuid)", id=execution)
         ended(client, wait.outcome["child"], "cancelled")
 
 

@@ -19,6 +19,7 @@ class Run:
     def __init__(self, store: DriverStore, client: Client, nodes: str, edges: str) -> None:
         self._store, self._client = store, client
         graph = {
+            "format": 1,
             "nodes": [{"id": each} for each in nodes],
             "edges": [{"from": each[0], "to": each[1]} for each in edges.split()],
         }

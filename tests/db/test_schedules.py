@@ -131,11 +131,11 @@ def test_a_row_that_somebody_holds_is_passed_over(store: DriverStore, client: Cl
     for name in ("held", "free"):
         client.set_schedule(name, "w", EVERY)
         due(sql, name)
+    row = next(each for each in store.due_schedules(10, 1.0)[0] if each.name == "held")
     with transaction(database) as cursor:
         cursor.execute("SELECT dray.pause_schedule('held')")
         turns(scheduler(store))  # and does not turn on the spot
         assert [each.labels for each in client.list()] == [{"schedule": "free"}]
-        (row,), _ = store.due_schedules(10, 1.0)
         assert store.fail_schedule(row, "x", 1.0) is False, "not waited for either"
         commit(cursor)
     turns(scheduler(store))

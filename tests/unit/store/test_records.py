@@ -12,7 +12,9 @@ from dray.store.records import FINAL, TRANSITIONS, ExecutionStatus
 SCHEMA = "".join(each.read_text() for each in sorted((Path(dray.store.__file__).parent / "migrations").glob("*.sql")))
 FUNCTIONS = {
     f"dray.{name}": body
-    for name, body in re.findall(r"CREATE FUNCTION dray\.(\w+)\(.*?AS \$\$(.*?)\$\$;", SCHEMA, re.DOTALL)
+    for name, body in re.findall(
+        r"CREATE (?:OR REPLACE )?FUNCTION dray\.(\w+)\(.*?AS \$\$(.*?)\$\$;", SCHEMA, re.DOTALL
+    )
 }
 STATEMENTS = {**QUERIES, **FUNCTIONS}
 WRITES = re.compile(
