@@ -1,7 +1,8 @@
 """The group commit: one thread that writes all outcomes gathered since its last transaction in one transaction.
 
 The driver hands over entries in the order of its decisions and gets each back as CommitDone when it is in the
-database. While one transaction is under way the next entries pile up, so the batch is as large as the database is
+database. The outcomes of one execution are written in that order, so that one which is reported says it of all before
+it. While one transaction is under way the next entries pile up, so the batch is as large as the database is
 slow, and a lone outcome waits for nothing.
 
 An execution whose row somebody else keeps locked does not hold up the others: its end is left out, and tried again.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dray.actors.messages import FailureType
@@ -37,14 +38,14 @@ log = logs.get("committer")
 
 
 class Entry(NamedTuple):
-    """One outcome, or the end of one execution. then: nodes that wait for the commit.
+    """One outcome, or the end of one execution. number: of the outcome, as in Record.
 
     child: to be started with the outcome. signal: the id of the one that it takes.
     """
 
     run: ExecutionRun
     outcome: Outcome | None = None
-    then: Sequence[int] = ()
+    number: int = 0
     settlement: Settlement | None = None
     child: Child | None = None
     signal: int | None = None

@@ -102,6 +102,7 @@ class Driver:
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
+        self._withheld: set[tuple[str, str]] = set()  # since then: execution and node whose start was not recorded
         self._missing: str | None = None  # why there are no runners, once what is held was given back for it
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Collected: self._on_pool,
@@ -261,13 +262,17 @@ class Driver:
         self._book(news)
 
     def _on_commit(self, event: CommitDone, now: float) -> None:
-        for run, _, then, settlement, _, _ in event.entries:
+        latest: dict[ExecutionRun, int] = {}
+        for run, _, number, settlement, _, _ in event.entries:
             if settlement is not None:
                 if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
                     del self._runs[run.id]
                 self._observer.ended(run, settlement)
-            elif then:
-                self._handle(run, Committed(then), now)
+            elif number:
+                latest[run] = number
+        for run, number in latest.items():
+            if not run.closed:
+                self._handle(run, Committed(number), now)
 
     def _on_refused(self, event: Refused, now: float) -> None:
         self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
@@ -321,8 +326,10 @@ class Driver:
                 self._dispatch(run, command, now)
             elif type(command) is Record:
                 if command.outcome.kind == Kind.STARTED and self._drain_until is not None:
-                    continue  # it will not be dispatched, and one that has started is never started again
-                self._entries.append(Entry(run, command.outcome, command.then, None, command.child, command.signal))
+                    # It is not dispatched either, and one that has started is never started again.
+                    self._withheld.add((run.id, command.outcome.node_key))
+                    continue
+                self._entries.append(Entry(run, command.outcome, command.number, None, command.child, command.signal))
             elif type(command) is Settle:
                 self._entries.append(Entry(run, settlement=command.settlement))
             elif type(command) is SetTimer:
@@ -331,7 +338,7 @@ class Driver:
                 self._abandon(run, command.nodes)
 
     def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
-        if self._drain_until is not None and not run.scopes.node(command.node).at_most_once:
+        if self._drain_until is not None and not self._has_started(run, command.node):
             return  # the next driver will
         number = next(self._numbers)
         self._tasks[number] = (run, command.node, command.attempt)
@@ -340,6 +347,9 @@ class Driver:
         shape = self._shape(node)
         task = run.task(number, command.node, command.attempt, now)
         self._pool.add(node.spec, task, shape.alone() if command.suspect else shape)
+
+    def _has_started(self, run: ExecutionRun, node: int) -> bool:
+        return run.scopes.node(node).at_most_once and (run.id, run.scopes.key(node)) not in self._withheld
 
     def _abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
         numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}

@@ -47,6 +47,13 @@ class Attempts:
     def used(self, node: int, number: int) -> None:
         self._next[node] = number + 1
 
+    def begin(self, node: int) -> int:
+        """The number under which the start of its next handler call is recorded."""
+        number = self._next.get(node, 0)
+        if number:
+            self._next[node] = number + 1
+        return number
+
     def failed(self, node: int) -> int:
         """How often it has failed now."""
         self._failures[node] = self._failures.get(node, 0) + 1

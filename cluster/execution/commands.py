@@ -51,9 +51,9 @@ class NodeLost(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """An outcome is in the database; these nodes waited for it."""
+    """All outcomes up to this number are in the database (Record.number)."""
 
-    nodes: Sequence[int]
+    number: int
 
 
 class TimerDue(NamedTuple):
@@ -89,13 +89,13 @@ class Dispatch(NamedTuple):
 
 
 class Record(NamedTuple):
-    """Write the outcome; once it is committed, come back with Committed(then).
+    """Write the outcome, after all that were given before; once it is committed, come back with Committed(number).
 
     child: start it in the same transaction. signal: the id of the one that this outcome takes, in the same transaction.
     """
 
     outcome: Outcome
-    then: Sequence[int] = ()
+    number: int = 0
     child: Child | None = None
     signal: int | None = None
 

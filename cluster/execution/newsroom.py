@@ -11,7 +11,7 @@ approvals. An outcome of kind d ends them, in the commit that drops it; or in th
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from typing import Any
 
 from dray.store.records import ChildEnd, Kind, Outcome, Signal, StoredOutcome
@@ -69,15 +69,15 @@ class Newsroom:
         self._signals.update((each.id, each) for each in signals if each.id not in known)
         self._children.update((each.id, each) for each in children)
 
-    def told(self, stored: Collection[int] = ()) -> list[int]:
+    def told(self, stored: Collection[int], among: Container[int]) -> list[int]:
         """The nodes for which there is news now that was not there before. stored: of whatever nodes, what they
-        answered is in the database now."""
+        answered is in the database now. among: only these; one that is on its way has been told what there was."""
         told: list[int] = []
         if not self._awaited:  # nearly always
             return told
         self._unstored.difference_update(stored)
         for node, awaited in sorted(self._awaited.items()):
-            if node in self._found or node in self._unstored:
+            if node in self._found or node in self._unstored or node not in among:
                 continue
             child = self._children.pop(awaited["child"], None) if "child" in awaited else None
             found = child or (self._signal(self._keys[node], awaited["signal"]) if "signal" in awaited else None)

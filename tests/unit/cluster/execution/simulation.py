@@ -70,8 +70,8 @@ class Simulation:
                 self.tasks[command.node] = self.run.task(1, command.node, command.attempt, 0.0)  # at once, as a driver
             elif isinstance(command, Record):
                 self.records.append(command.outcome)
-                if command.then and self.settled is None:
-                    self.take(self.run.handle(Committed(command.then), 0.0))
+                if command.number and self.settled is None:
+                    self.take(self.run.handle(Committed(command.number), 0.0))
             elif isinstance(command, Settle):
                 self.settled = command.settlement
             elif isinstance(command, Abandon):

@@ -86,9 +86,39 @@ class TestSignals:
         (record,) = done(run, 0, NodeResult(0, failure=NodeFailure("Boom", "no", retryable=True)), 2)
         assert isinstance(record, Record)
         assert (record.outcome.kind, record.signal) == (Kind.RETRIED, None)
-        run.handle(Committed([0]), NOW)
+        run.handle(Committed(1), NOW)
         assert run.handle(TimerDue(0), NOW + 5) == [Dispatch(0, 3)]
         assert news(run, 3)["signal"]["name"] == "go"
+
+    def test_the_delay_before_a_retry_is_kept_whatever_comes(self) -> None:
+        """A node that has heard its signal fails: another signal, a new claim and the end of a child change nothing."""
+        run, _ = started(TWO, Begin([asked()], [GO]))
+        done(run, 0, NodeResult(0, failure=NodeFailure("Busy", "no", retryable=True, retry_after=300.0)), 2)
+        assert run.handle(Committed(1), NOW) == [SetTimer(0, 300.0)]
+        assert run.handle(News([GO, GO._replace(id=10, name="other")]), NOW + 1) == []
+        assert run.handle(TimerDue(0), NOW + 300) == [Dispatch(0, 3)]
+        retried = StoredOutcome("e1", "ask", 2, Kind.RETRIED, None, "{}", 300.0)
+        for signals in ([GO], [GO, GO._replace(id=10, name="other")], []):
+            run, commands = started(begin=Begin([asked(), retried], signals))
+            assert settled(commands) == ("waiting", 300.0)
+
+    def test_after_the_delay_it_is_told_what_it_was_told_before(self) -> None:
+        retried = StoredOutcome("e1", "ask", 2, Kind.RETRIED, None, "{}", -1.0)
+        run, commands = started(begin=Begin([asked(), retried], [GO]))
+        assert commands == [Dispatch(0, 3)]
+        assert news(run, 3)["signal"]["name"] == "go"
+
+    def test_one_that_runs_since_its_time_is_over_is_told_no_more(self) -> None:
+        run, _ = started(TWO, Begin([asked(wait=5.0)]))
+        assert run.handle(TimerDue(0), NOW + 5) == [Dispatch(0, 2)]
+        assert run.handle(News([GO]), NOW + 6) == [], "it is on its way already"
+        (record,) = done(run, 0, NodeResult(0, '"late"'), 2)
+        assert isinstance(record, Record)
+        assert record.signal is None, "its answer takes no signal that it has not seen"
+
+    def test_a_lost_runner_leaves_the_time_of_a_wait_as_it_is(self) -> None:
+        lost = StoredOutcome("e1", "ask", 2, Kind.RUNNER_LOST, None, "{}", None)
+        assert settled(started(begin=Begin([asked(wait=9.0), lost]))[1]) == ("waiting", 9.0)
 
     def test_a_signal_of_another_name_or_for_another_node_is_left(self) -> None:
         others = [GO._replace(name="stop"), GO._replace(id=10, node="other")]
@@ -109,7 +139,7 @@ class TestSignals:
     def test_a_signal_that_comes_while_another_node_runs(self) -> None:
         run, _ = started(TWO)
         assert len(done(run, 0, ASK)) == 1
-        assert run.handle(Committed([0]), NOW) == [SetTimer(0, 60.0)]
+        assert run.handle(Committed(1), NOW) == [SetTimer(0, 60.0)]
         assert run.handle(News([GO]), NOW) == [Dispatch(0, 2)]
         assert run.handle(News([GO]), NOW) == [], "the same signal again"
         assert run.handle(TimerDue(0), NOW + 60) == [], "the time-out is off"
@@ -120,7 +150,7 @@ class TestSignals:
         run, _ = started(TWO)
         run.handle(News([GO]), NOW)
         assert len(done(run, 0, ASK)) == 1
-        assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
+        assert run.handle(Committed(1), NOW) == [Dispatch(0, 2)]
 
     def test_what_waited_and_was_answered_waits_no_more(self) -> None:
         done_already = StoredOutcome("e1", "ask", 2, Kind.COMPLETED, None, '"yes"', None)
@@ -131,21 +161,21 @@ class TestSignals:
         run, _ = started(TWO)
         assert len(done(run, 0, ASK)) == 1
         assert run.handle(News([GO]), NOW) == [], "its wait is not stored yet"
-        assert run.handle(Committed([0]), NOW) == [Dispatch(0, 2)]
+        assert run.handle(Committed(1), NOW) == [Dispatch(0, 2)]
 
     def test_a_signal_of_a_node_that_is_not_needed_any_more_goes_to_another(self) -> None:
         fork = {"fork": "F", "joins": [{"join": "J", "branches": [["a"], ["b"]]}], "wait": 1, "nodes": ["a", "b"]}
         nodes = [node(each) for each in ("F", "a", "b", "J", "other")]
         run, _ = started(stored(nodes, ["F a", "F b", "a J", "b J"], forks=[fork]))
         done(run, 0, NodeResult(0))
-        run.handle(Committed([1, 2]), NOW)
-        for index in (1, 4):
+        run.handle(Committed(1), NOW)
+        for number, index in ((2, 1), (3, 4)):
             done(run, index, ASK)
-            run.handle(Committed([index]), NOW)
+            run.handle(Committed(number), NOW)
         assert run.handle(News([GO]), NOW) == [Dispatch(1, 2)]
         commands = done(run, 2, NodeResult(0))
         assert Abandon((1,)) in commands
-        assert Dispatch(4, 2) in commands
+        assert run.handle(Committed(5), NOW) == [Dispatch(3, 1), Dispatch(4, 2)]
 
     def test_a_time_out_is_news_too(self) -> None:
         run, commands = started(begin=Begin([asked(wait=-1.0)]))
@@ -233,22 +263,22 @@ class TestDropped:
     def test_a_node_that_is_called_with_its_news_when_it_is_dropped(self) -> None:
         run, _ = started(self.ANY)
         done(run, 0, NodeResult(0))
-        run.handle(Committed([1, 2]), NOW)
+        run.handle(Committed(1), NOW)
         done(run, 1, ASK)
-        run.handle(Committed([1]), NOW)
+        run.handle(Committed(2), NOW)
         assert run.handle(News([GO]), NOW) == [Dispatch(1, 2)]
         enough, drop, abandon = done(run, 2, NodeResult(0))
         assert isinstance(drop, Record)
-        assert (drop.outcome[:4], drop.then, abandon) == (("e1", "a", 2, Kind.DROPPED), [3], Abandon((1,)))
+        assert (drop.outcome[:4], drop.number, abandon) == (("e1", "a", 2, Kind.DROPPED), 4, Abandon((1,)))
         assert isinstance(enough, Record)
         assert done(run, 1, NodeResult(0), 2) == [], "nobody waits for its answer"
 
     def test_a_node_that_waits_for_nothing_leaves_nothing(self) -> None:
         run, _ = started(self.ANY)
         done(run, 0, NodeResult(0))
-        run.handle(Committed([1, 2]), NOW)
+        run.handle(Committed(1), NOW)
         done(run, 1, NodeResult(0, "1", wait=5.0))
-        run.handle(Committed([1]), NOW)
+        run.handle(Committed(2), NOW)
         commands = done(run, 2, NodeResult(0))
         assert [each.outcome.kind for each in commands if isinstance(each, Record)] == [Kind.COMPLETED]
 
@@ -268,7 +298,7 @@ class TestPause:
         assert run.handle(ControlChanged("pause"), NOW) == []
         (record,) = done(run, 0, NodeResult(0))
         assert isinstance(record, Record)
-        assert settled(run.handle(Committed(record.then), NOW)) == ("paused", None)
+        assert settled(run.handle(Committed(record.number), NOW)) == ("paused", None)
 
     def test_an_execution_that_ends_meanwhile_has_ended(self) -> None:
         run, _ = started(stored([node("ask")], []))

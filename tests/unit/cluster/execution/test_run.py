@@ -18,6 +18,7 @@ from dray.cluster.execution.commands import (
     ControlChanged,
     Dispatch,
     Event,
+    News,
     NodeDone,
     NodeLost,
     OutcomeRefused,
@@ -30,7 +31,7 @@ from dray.cluster.execution.run import ExecutionRun
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
-from dray.store.records import Claimed, Kind, Outcome, StoredOutcome
+from dray.store.records import Claimed, Kind, Outcome, Signal, StoredOutcome
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node
 
 NOW = 1000.0
@@ -85,8 +86,8 @@ class TestRunning:
     def test_successors_wait_for_the_commit(self) -> None:
         run, _ = started()
         (record,) = done(run, 0)
-        assert record == Record(Outcome("e1", "a", 1, Kind.COMPLETED, None, '{"x":1}', None, 3, 5), [1])
-        assert run.handle(Committed([1]), NOW) == [Dispatch(1, 1)]
+        assert record == Record(Outcome("e1", "a", 1, Kind.COMPLETED, None, '{"x":1}', None, 3, 5), 1)
+        assert run.handle(Committed(1), NOW) == [Dispatch(1, 1)]
 
     def test_the_last_outcome_and_the_end_are_one_commit(self) -> None:
         run, _ = started(ONE)
@@ -152,8 +153,7 @@ class TestFailing:
         assert commands == [Dispatch(0, 1), Dispatch(1, 1)]
         (record,) = done(run, 0, BROKEN)
         assert isinstance(record, Record)
-        assert record.then == (0,)
-        assert run.handle(Committed((0,)), NOW + 0.25) == [SetTimer(0, 0.75)]
+        assert run.handle(Committed(1), NOW + 0.25) == [SetTimer(0, 0.75)]
         assert run.handle(TimerDue(0), NOW + 1) == [Dispatch(0, 2)]
 
     def test_after_the_last_retry_the_execution_fails_and_the_others_are_abandoned(self) -> None:
@@ -174,9 +174,8 @@ class TestFailing:
     def test_an_error_edge_takes_over_after_the_commit(self) -> None:
         found = compiled([node("a"), node("b"), node("r")], [edge("a", "b"), edge("a", "r", "failed")])
         run, _ = started(found)
-        (record,) = done(run, 0, HOPELESS)
-        assert record.then == [2]
-        assert run.handle(Committed([2]), NOW) == [Dispatch(2, 1)]
+        assert len(done(run, 0, HOPELESS)) == 1
+        assert run.handle(Committed(1), NOW) == [Dispatch(2, 1)]
         assert settled(done(run, 2))[0] == "completed"
 
     def test_the_whole_execution_has_a_time(self) -> None:
@@ -207,7 +206,7 @@ class TestLosing:
         for attempt in (1, 2, 3):
             (record,) = self.lose(run, attempt)
             assert records([record]) == [("a", attempt, Kind.RUNNER_LOST)]
-            assert run.handle(Committed((0,)), NOW) == [Dispatch(0, attempt + 1, suspect=attempt > 1)]
+            assert run.handle(Committed(attempt), NOW) == [Dispatch(0, attempt + 1, suspect=attempt > 1)]
         commands = self.lose(run, 4)
         assert records(commands) == [("a", 4, Kind.FAILED)]
         error = settled(commands)[2]
@@ -235,7 +234,7 @@ class TestWaiting:
     def test_a_wait_does_not_park_what_runs_beside_it(self) -> None:
         run, _ = started(compiled([node("a"), node("b"), node("c")], [edge("a", "c")]))
         (record,) = done(run, 0, self.WAIT)
-        assert run.handle(Committed(record.then), NOW + 1) == [SetTimer(0, 59.0)]
+        assert run.handle(Committed(record.number), NOW + 1) == [SetTimer(0, 59.0)]
         assert run.handle(TimerDue(0), NOW + 60) == [Dispatch(2, 1)]
         assert records(done(run, 1)) == [("b", 1, Kind.COMPLETED)]
         assert settled(done(run, 2))[0] == "completed"
@@ -300,13 +299,13 @@ class TestAtMostOnce:
     def test_writes_its_start_first(self) -> None:
         run, commands = started(self.GRAPH)
         assert records(commands) == [("a", 0, Kind.STARTED)]
-        assert run.handle(Committed((0,)), NOW) == [Dispatch(0, 1)]
+        assert run.handle(Committed(1), NOW) == [Dispatch(0, 1)]
         assert settled(done(run, 0))[0] == "completed"
 
     @pytest.mark.parametrize("crash", [True, False])
     def test_fails_when_its_runner_is_lost(self, crash: bool) -> None:
         run, _ = started(self.GRAPH)
-        run.handle(Committed((0,)), NOW)
+        run.handle(Committed(1), NOW)
         commands = run.handle(NodeLost(0, 1, "gone", crash), NOW)
         assert settled(commands)[2]["type"] == "runner_lost"
 
@@ -318,8 +317,8 @@ class TestAtMostOnce:
     def test_what_takes_over_when_its_driver_was_lost_waits_for_the_commit(self) -> None:
         found = compiled([{**node("a"), "at_most_once": True}, node("b")], [edge("a", "b", "failed")])
         run, commands = started(found, stored=[stored("a", 0, Kind.STARTED, None)])
-        assert commands == [Record(commands[0].outcome, [1])]
-        assert run.handle(Committed([1]), NOW) == [Dispatch(1, 1)]
+        assert commands == [Record(commands[0].outcome, 1)]
+        assert run.handle(Committed(1), NOW) == [Dispatch(1, 1)]
 
     def test_one_that_waits_is_not_in_doubt(self) -> None:
         _, commands = started(
@@ -328,16 +327,47 @@ class TestAtMostOnce:
         assert records(commands) == []
         assert settled(commands) == ("waiting", 9.0, None)
 
+    WAITS = NodeResult(0, awaits='{"signal":"go"}')
+
+    def test_one_that_waits_for_news_is_woken_and_writes_its_start_again(self) -> None:
+        before = [stored("a", 0, Kind.STARTED, None), stored("a", 1, Kind.WAITS_FOR_NEWS, '{"signal":"go"}')]
+        run = ExecutionRun(claimed(claim_count=2), self.GRAPH, DEFAULTS)
+        commands = run.handle(Begin(before, [Signal(9, "e1", "go", None, "1")]), NOW)
+        assert records(commands) == [("a", 2, Kind.STARTED)]
+        assert run.handle(Committed(1), NOW) == [Dispatch(0, 3)]
+        commands = done(run, 0, attempt=3)
+        assert records(commands) == [("a", 3, Kind.COMPLETED)]
+        assert settled(commands)[0] == "completed"
+
+    def test_one_that_was_lost_after_it_was_woken_fails_under_a_number_of_its_own(self) -> None:
+        before = [stored("a", 0, Kind.STARTED, None), stored("a", 1, Kind.WAITS_FOR_NEWS, '{"signal":"go"}')]
+        _, commands = started(self.GRAPH, stored=[*before, stored("a", 2, Kind.STARTED, None)])
+        assert records(commands) == [("a", 3, Kind.FAILED)]
+        assert settled(commands)[2]["type"] == "runner_lost"
+
+    def test_one_that_is_called_again_without_being_parked_writes_each_start(self) -> None:
+        run, _ = started(compiled([{**node("a"), "at_most_once": True}, node("b")], []))
+        run.handle(Committed(1), NOW)
+        assert records(done(run, 0, self.WAITS)) == [("a", 1, Kind.WAITS_FOR_NEWS)]
+        run.handle(Committed(2), NOW)
+        assert records(run.handle(News([Signal(9, "e1", "go", None, "1")]), NOW)) == [("a", 2, Kind.STARTED)]
+        assert run.handle(Committed(3), NOW) == [Dispatch(0, 3)]
+
+    def test_one_whose_start_is_on_its_way_to_the_database_runs_though_a_pause_is_asked_for(self) -> None:
+        run, _ = started(self.GRAPH)
+        run.handle(ControlChanged("pause"), NOW)
+        assert run.handle(Committed(1), NOW) == [Dispatch(0, 1)], "paused now, it would be in doubt when it is resumed"
+
     def test_a_failure_is_not_retried(self) -> None:
         run, _ = started(self.GRAPH)
-        run.handle(Committed((0,)), NOW)
+        run.handle(Committed(1), NOW)
         assert records(done(run, 0, BROKEN)) == [("a", 1, Kind.FAILED)]
 
 
 def events(run: ExecutionRun) -> Iterator[Event]:
     yield Begin(())
     yield NodeDone(0, 1, OK)
-    yield Committed((0,))
+    yield Committed(1)
     yield TimerDue(None)
     yield TimerDue(0)
     yield NodeLost(0, 1, "x", True)

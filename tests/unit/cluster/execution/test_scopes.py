@@ -449,10 +449,11 @@ def test_a_timer_that_ends_a_loop_records_its_end_beside_what_still_runs() -> No
     run = simulation.run
     (record,) = run.handle(NodeDone(0, 1, NodeResult(0, '{"count":1}')), 0.0)
     assert isinstance(record, Record)
-    (nap,) = record.then
-    run.handle(Committed(record.then), 0.0)
+    (start,) = run.handle(Committed(record.number), 0.0)
+    assert isinstance(start, Dispatch)
+    nap = start.node
     run.handle(NodeDone(nap, 1, NodeResult(0, "1", wait=5.0)), 0.0)
-    run.handle(Committed([nap]), 0.0)
+    run.handle(Committed(2), 0.0)
     (end,) = run.handle(TimerDue(nap), 5.0)
     assert isinstance(end, Record)
     assert (end.outcome.node_key, end.outcome.kind) == ("L", Kind.COMPLETED)
@@ -461,7 +462,7 @@ def test_a_timer_that_ends_a_loop_records_its_end_beside_what_still_runs() -> No
 def test_a_timer_that_is_enough_for_a_fork_cancels_the_others() -> None:
     run = Simulation(TestForks.graph(1), lambda task: None).begin().run
     run.handle(NodeDone(0, 1, NodeResult(0)), 0.0)
-    run.handle(Committed([1, 2, 3]), 0.0)
+    run.handle(Committed(1), 0.0)
     run.handle(NodeDone(1, 1, NodeResult(0, "1", wait=5.0)), 0.0)
-    run.handle(Committed([1]), 0.0)
+    run.handle(Committed(2), 0.0)
     assert run.handle(TimerDue(1), 5.0) == [Abandon((2, 3)), Dispatch(4, 1)]
