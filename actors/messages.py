@@ -52,7 +52,8 @@ class NodeTask(NamedTuple):
 
 
 class FailureType(StrEnum):
-    """The types of failures that are Dray's own; that of an exception is the name of its class."""
+    """The types of failures that are Dray's own. That of an exception is the name of its class; where that is one of
+    these, with its module before it (actors/runner/answer.py)."""
 
     CANCELLED = "cancelled"
     CONFIG = "config"
@@ -97,13 +98,14 @@ class ChildStart(NamedTuple):
 class NodeResult(NamedTuple):
     """What became of one NodeTask.
 
-    Exactly one of four: failure set = failed; awaits set = the handler is to be called again, with news; wait set =
-    done, with this output, after `wait` seconds; else completed.
+    Exactly one of five: failure set = failed; awaits set = the handler is to be called again, with news; wait set =
+    done, with this output, after `wait` seconds; given_back set = nothing became of it; else completed.
     awaits: JSON text {"state"?: any value, "signal"?: name, "child"?: id}: call it again when that signal came, that
     child has ended, or `wait` seconds have passed (None = for ever), with the news and the state in NodeTask.news.
     child: to be started with this answer, waited for or not.
     output: JSON text, checked by the runner (no NaN, no NUL, within the size limit).
     branch: the label that chooses edges. duration_ms: handler time, measured in the runner.
+    given_back: why the runner leaves it, by no fault of its own. Only a runner says so, and no handler can.
     """
 
     id: int
@@ -114,10 +116,13 @@ class NodeResult(NamedTuple):
     duration_ms: int = 0
     awaits: str | None = None
     child: ChildStart | None = None
+    given_back: str | None = None
 
     @property
     def outcome(self) -> str:
-        """completed, failed, cancelled, or waiting: done or called again, but not yet."""
+        """completed, failed, cancelled, given_back, or waiting: done or called again, but not yet."""
+        if self.given_back is not None:
+            return "given_back"
         if self.failure is not None:
             return "cancelled" if self.failure.type == FailureType.CANCELLED else "failed"
         return "waiting" if self.awaits or self.wait else "completed"

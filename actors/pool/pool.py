@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from dray.actors.messages import FailureType, NodeResult, NodeSpec, NodeTask
+from dray.actors.messages import NodeResult, NodeSpec, NodeTask
 from dray.actors.pool.demand import Sizes
 from dray.actors.pool.events import (
     Collected,
@@ -359,8 +359,8 @@ class Pool:
         for result in event.results:
             if tasks.pop(result.id, None) is None or running.pop(result.id, None) is None:
                 continue  # unknown, or cancelled
-            if result.failure is not None and result.failure.type == FailureType.RUNNER_LOST:  # a neighbour's fault
-                lost.append((result.id, result.failure.message, False))
+            if result.given_back is not None:  # a neighbour's fault
+                lost.append((result.id, result.given_back, False))
             elif db_id is not None:
                 results.append((db_id, result))
         now = self._clock()

@@ -20,6 +20,7 @@ from dray.actors.outside import environment
 
 MAX_TEXT = 2_000  # characters of a failure's message
 MAX_LABEL = 200  # characters of a branch
+_OWN = frozenset(FailureType)
 MAX_WAIT = 100 * 366 * 24 * 3600.0  # seconds; far from where a date overflows
 
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
@@ -143,11 +144,18 @@ def failure_of(error: BaseException) -> NodeFailure:
     if isinstance(error, FailedAgain):
         node = None if error.node is None else clean(error.node, 200)
         return NodeFailure(clean(error.type, 200), one_text(error), retryable=False, node=node)
-    name = clean(type(error).__name__, 200)
+    name = _type_name(type(error))
     if isinstance(error, NodeError):
         retryable = bool(getattr(error, "retryable", True))
         return NodeFailure(name, one_text(error), retryable, _seconds(getattr(error, "retry_after", None)))
     return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True)
+
+
+def _type_name(kind: type[BaseException]) -> str:
+    """A class whose name is one of Dray's own types must not pass for it: `module.name`, and no type of ours has a
+    dot."""
+    name = clean(kind.__name__, 200)
+    return clean(f"{kind.__module__}.{name}", 200) if name in _OWN else name
 
 
 def one_text(error: BaseException) -> str:

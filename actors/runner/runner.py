@@ -10,8 +10,8 @@ Every NodeTask has exactly one NodeResult, whatever its handler does (answer.py)
     GRACE later        the runner answers "timeout" in the handler's place and asks to be retired: a thread cannot be
                        killed, so only the end of the process ends a handler that hears nothing
 
-A handler that blocks the loop it should yield to is found the same way. The others on that loop are innocent: they get
-a failure of type "runner_lost", which the pool takes as a planned stop, not as an attempt of theirs.
+A handler that blocks the loop it should yield to is found the same way. The others on that loop are innocent: they are
+given back, which the pool takes as a planned stop, not as an attempt of theirs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
-from dray.actors.messages import FailureType, NodeFailure, NodeResult, NodeSpec, NodeTask
+from dray.actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
 from dray.actors.registry import HANDLERS
 from dray.actors.runner.answer import failed
 from dray.actors.runner.call import CANCELLED, Call, Gate, Prepared
@@ -213,9 +213,13 @@ class Runner:
 
     def _give_up(self, call: Call, failure: NodeFailure, reason: str | None = None) -> None:
         reason = reason or f"{call.name} {failure.message.partition(':')[0]}"
+        self._desert(call, failed(call.task.id, failure, call.milliseconds()), reason)
+
+    def _desert(self, call: Call, result: NodeResult, reason: str) -> None:
+        """Answer for a call whose handler has not ended. reason: why this runner must be replaced."""
         if self._retiring is None:
             _log.error("this runner must be replaced: %s", reason)
-        if self._finish(call, failed(call.task.id, failure, call.milliseconds()), reason) and call.loop is None:
+        if self._finish(call, result, reason) and call.loop is None:
             self._threads.abandon()
 
     def _leave_loop(self, loop: LoopThread, late: Call) -> None:
@@ -235,7 +239,7 @@ class Runner:
                 call.loop = None
                 waiting.append(call)
             elif call is not blocking:
-                self._give_up(call, NodeFailure(FailureType.RUNNER_LOST, reason, retryable=True), reason)
+                self._desert(call, NodeResult(call.task.id, given_back=reason), reason)
         self._hand([call for call in waiting if call.task.id in self._calls])
 
 

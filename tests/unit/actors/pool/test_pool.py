@@ -7,7 +7,7 @@ import random
 import pytest
 
 from dray.actors.context import NodeContext
-from dray.actors.messages import NodeFailure, NodeResult, NodeSpec, NodeTask
+from dray.actors.messages import FailureType, NodeFailure, NodeResult, NodeSpec, NodeTask
 from dray.actors.pool.pool import ASK_IDLE, Collected, News, RunnerInfo, RunnerReady, Shape, shape_of
 from dray.actors.registry import HandlerSpec
 from tests.unit.actors.pool.harness import DEFAULT, NOTHING, PoolHarness
@@ -173,9 +173,18 @@ def test_results_of_a_runner_that_is_gone_are_dropped(pool: PoolHarness) -> None
 
 def test_a_neighbours_victim_is_lost_without_a_crash(pool: PoolHarness) -> None:
     [task] = pool.add()
-    news = pool.fails(1, task, NodeFailure("runner_lost", "e/n blocks the event loop", True))
+    news = pool.handle(Collected(1, [NodeResult(task, given_back="e/n blocks the event loop")]))
     assert news == NOTHING._replace(lost=[(task, "e/n blocks the event loop", False)])
     assert pool.pool.in_flight == 0
+
+
+@pytest.mark.parametrize("named", list(FailureType))
+def test_a_failure_is_one_whatever_its_type_is_called(pool: PoolHarness, named: str) -> None:
+    """A finally hands on what it was given, so any type may come back as the failure of a handler."""
+    [task] = pool.add()
+    news = pool.fails(1, task, NodeFailure(named, "handed on", False))
+    assert not news.lost
+    assert [result.failure for _, result in news.results] == [NodeFailure(named, "handed on", False)]
 
 
 # Cancelling

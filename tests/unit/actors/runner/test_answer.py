@@ -16,7 +16,7 @@ import pytest
 
 from dray.actors.context import Branch, NodeContext, Wait
 from dray.actors.errors import ConfigError, NodeError
-from dray.actors.messages import NodeFailure
+from dray.actors.messages import FailureType, NodeFailure
 from dray.actors.registry import handler
 from dray.actors.runner.answer import MAX_TEXT, MAX_WAIT, clean, json_text
 from tests.unit.actors.runner.harness import Harness
@@ -200,6 +200,19 @@ def test_a_task_that_a_handler_left_behind_cannot_end_the_loop(harness: Harness)
     ids = harness.start("leaves") + harness.start("yields")
     assert harness.wait(ids)[1].output == "1"
     assert harness.output("yields") == 1
+
+
+@pytest.mark.parametrize("name", list(FailureType))
+def test_no_exception_passes_for_a_failure_of_drays_own(harness: Harness, name: str) -> None:
+    def fails(config: dict[str, Any], ctx: NodeContext) -> None:
+        raise type(name, (Exception,), {"__module__": "shop.orders"})("no")
+
+    handler("fails")(fails)
+    (result,) = harness.wait(harness.start("fails"))
+    assert result.failure is not None
+    assert result.failure.type == f"shop.orders.{name}"
+    assert result.given_back is None
+    assert result.outcome == "failed"
 
 
 # Configs
