@@ -22,7 +22,6 @@ import os
 import threading
 import time
 import uuid
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -195,8 +194,8 @@ class NodeContext:
 
         Raises ExpressionError, also for a missing key.
         """
-        return config.evaluate(expression, ChainMap(names, self.scope))  # type: ignore[arg-type]  # only read
+        return config.evaluate(expression, self.scope, names)
 
     def evaluate_or_null(self, expression: str, **names: Any) -> Any:
         """The same, but a missing key is null, as in a template."""
-        return config.evaluate(expression, ChainMap(names, self.scope), strict=False)  # type: ignore[arg-type]
+        return config.evaluate(expression, self.scope, names, strict=False)

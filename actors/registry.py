@@ -88,14 +88,18 @@ class HandlerSpec:
         """module.function, for messages."""
         return _origin(self.function)
 
-    def parse(self, config: dict[str, Any]) -> Any:
-        """What the handler takes as `config`. Raises ConfigError with every bad field in one line."""
+    def parse(self, config: dict[str, Any], nulls: Callable[[], Mapping[str, str]] = dict) -> Any:
+        """What the handler takes as `config`. Raises ConfigError with every bad field in one line.
+
+        nulls: asked only then; place -> why there is null in it.
+        """
         if self.config_model is None:
             return config
         try:
             return self.config_model.model_validate(config)
         except ValidationError as error:
-            problems = (f"{_place(e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+            why = nulls()
+            problems = (f"{_place(e['loc'])}: {_problem(e, why)}" for e in error.errors())
             raise ConfigError(f"config of {self.type!r} is not valid: {'; '.join(problems)}") from None
 
 
@@ -233,3 +237,10 @@ def _load(name: str, load: Callable[[], object]) -> None:
 
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) or "config"
+
+
+def _problem(error: Mapping[str, Any], nulls: Mapping[str, str]) -> str:
+    said = str(error["msg"]).removeprefix("Value error, ")
+    place = _place(error["loc"])
+    why = next((why for at, why in nulls.items() if at == place or at.startswith(f"{place}.")), None)
+    return f"{said} ({why})" if why else said

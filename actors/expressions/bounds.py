@@ -1,119 +1,97 @@
-"""What an expression may cost. CEL always ends, but not always soon: macros in macros visit n * n items, `map` and
-`filter` copy their result for each item (5,000 items 0.5 s, 20,000 items 10 s), and each `.map(a, [a, a])` of a chain
-doubles what it is given. The library has no limit for that, holds the GIL while it runs, and cannot be interrupted.
+"""What an expression may cost. It always ends, but not always soon: macros in macros visit n * n items. And it may give
+more than was put in: `acc + acc` doubles its text with each item of a reduce, `rows.map(r, rows)` squares a list.
 
-So before CEL runs an expression with macros, a call of `go_on` is put into each of them: it counts, it looks whether
-the node is cancelled or over its time, and while it is in Python the other threads get their turn (heartbeats, the
-watch of the deadlines). It costs 0.3 us for each item. It does not raise: `exists` goes on over errors.
+So macros count their items, and look now and then whether the node is cancelled or over its time; and no value that an
+expression makes may be larger than a few outputs of a node.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from typing import Any, NamedTuple
 
-from dray.actors.expressions.source import MACROS, SLOT, SourceError, Token, tokens
+from dray.actors.errors import ExpressionError
 
-GO_ON = f"{SLOT}go_on"
 MAX_STEPS = 1_000_000  # items that all macros of one evaluation visit together: about a second
 MAX_GROWTH = 10_000  # how many times a value may come to stand in the result of maps of maps
-LOOK = 16  # steps between two looks whether to stop
-
-# Whether the node that is evaluating should stop; set for each call of a handler.
-stopping: ContextVar[Callable[[], bool] | None] = ContextVar("stopping", default=None)
+LOOK = 16  # steps between two looks whether to stop; a power of two
+OUTPUTS = 4  # a value may be so many times as large as an output: what is left of it is picked out later
 
 
-class Steps:
-    """`go_on` of one evaluation. why: it stopped, None while it goes on."""
+class Limits(NamedTuple):
+    """should_stop: whether the node that is evaluating should. max_bytes: of one value."""
 
-    __slots__ = ("_should_stop", "count", "is_late", "why")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.why: str | None = None
-        self.is_late = False
-        self._should_stop = stopping.get()
-
-    def __call__(self) -> bool:
-        self.count += 1
-        if self.why is None:
-            if self.count > MAX_STEPS:
-                self.why = (
-                    f"it looks at more than {MAX_STEPS:,} items: use map, filter or code nodes, or a shorter list"
-                )
-            elif self._should_stop is not None and self.count % LOOK == 0 and self._should_stop():
-                self.is_late = True
-                self.why = "stopped: cancelled, or out of time; raise the node's timeout or give it a shorter list"
-        return self.why is None
+    should_stop: Callable[[], bool] | None = None
+    max_bytes: int = OUTPUTS << 20
 
 
-def with_steps(text: str) -> str:
-    """The expression with `go_on` in its macros; the text itself if it has none.
-
-    A map or filter ends with an error when it is false, the others find nothing more: both at once, whatever is around.
-    """
-    if "(" not in text:
-        return text
-    found = list(tokens(text))
-    put: dict[int, str] = {}
-    for macro in _macros(found):
-        start, end = macro.body
-        if macro.name in ("map", "filter"):
-            put[start], put[end] = f"({GO_ON}() ? (", ") : [][0])"
-        else:
-            put[start], put[end] = f"({GO_ON}() && (", "))"
-    out: list[str] = []
-    position = 0
-    for place in sorted(put):
-        out.extend((text[position:place], put[place]))
-        position = place
-    return "".join((*out, text[position:]))
+# Set for each call of a handler.
+limits: ContextVar[Limits] = ContextVar("limits", default=Limits())  # noqa: B039  # a tuple
 
 
-def check_growth(text: str) -> None:
-    """Raises SourceError for maps that could make their input more than MAX_GROWTH times larger."""
-    if "(" not in text:
-        return
-    found = list(tokens(text))
-    growth = 1
-    for macro in _macros(found):
-        if macro.name == "map":
-            growth *= max(1, sum(token.text == macro.variable for token in found[macro.first : macro.last]))
-        if growth > MAX_GROWTH:
-            raise SourceError(
-                f"its maps copy their items more than {MAX_GROWTH:,} times: use map nodes, one after another"
-            )
+class Stopped(Exception):  # what becomes of an evaluation
+    """It costs too much; nothing in it goes on over that. is_late: another time it may be soon enough."""
+
+    def __init__(self, why: str, is_late: bool = False) -> None:
+        super().__init__(why)
+        self.is_late = is_late
 
 
-class _Macro:
-    """`.name(variable, body)`. body: from character to character, the first argument behind the variable; with two, it
-    is a condition. first, last: tokens of the last argument."""
-
-    def __init__(self, found: Sequence[Token], index: int) -> None:
-        self.name = found[index + 1].text
-        self.variable = found[index + 3].text
-        commas: list[int] = []
-        depth, end = 0, index + 5
-        while end < len(found):
-            kind = found[end].text
-            if depth == 0 and kind in (")", ","):
-                if kind == ")":
-                    break
-                commas.append(end)
-            depth += (kind in ("(", "[", "{")) - (kind in (")", "]", "}"))
-            end += 1
-        ends = [*commas, min(end, len(found) - 1)]
-        self.body = (found[index + 4].start + 1, found[ends[0]].start)
-        self.first = (commas[-1] if commas else index + 4) + 1
-        self.last = end
+def too_large(max_bytes: int) -> Stopped:
+    return Stopped(
+        f"makes a value of more than {max_bytes:,} bytes, {OUTPUTS} times DRAY_MAX_OUTPUT_BYTES: "
+        "make less of it, or keep it elsewhere"
+    )
 
 
-def _macros(found: Sequence[Token]) -> list[_Macro]:
-    return [
-        _Macro(found, i)
-        for i in range(len(found) - 5)
-        if found[i].text == "."
-        and found[i + 1].text in MACROS
-        and found[i + 2].text == "("
-        and found[i + 4].text == ","
-    ]
+def gathered(values: Iterable[Any]) -> list[Any]:
+    """The values, as long as they fit together. Raises ExpressionError."""
+    room = limits.get().max_bytes
+    found = []
+    for value in values:
+        room = left_over(value, room)
+        if room < 0:
+            raise ExpressionError(f"the list {too_large(limits.get().max_bytes)}")
+        found.append(value)
+    return found
+
+
+def left_over(value: Any, room: int, odd: list[Any] | None = None) -> int:
+    """What is left of so many bytes once the value is written as JSON, roughly; below 0 it does not fit, and the rest
+    of it was not looked at. odd: is given what JSON cannot hold as it is."""
+    kind = type(value)
+    if kind is str:
+        room -= len(value) + 2
+    elif kind is dict:
+        room -= 2 + 4 * len(value)
+        for key, item in value.items():
+            if type(key) is str:
+                room -= len(key)
+            elif odd is not None:
+                odd.append(key)
+            room = left_over(item, room, odd)
+            if room < 0:
+                break
+    elif kind is list:
+        room -= 2 + len(value)
+        for item in value:
+            room = left_over(item, room, odd)
+            if room < 0:
+                break
+    elif kind is int:
+        room -= 2 + value.bit_length() // 3
+    elif value is None or kind is bool:
+        room -= 4
+    else:
+        room = _of_another(value, room, odd)
+    return room
+
+
+def _of_another(value: Any, room: int, odd: list[Any] | None) -> int:
+    if odd is not None and not (type(value) is float and math.isfinite(value)):
+        odd.append(value)
+    if isinstance(value, Mapping):  # a handler's own
+        return left_over(dict(value), room, odd)
+    return left_over(list(value), room, odd) if isinstance(value, list | tuple) else room - 18

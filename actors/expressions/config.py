@@ -19,7 +19,7 @@ An expression has no effect and reaches nothing but its names. What it costs is 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -27,12 +27,15 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from dray.actors.errors import ExpressionError
-from dray.actors.expressions.bounds import check_growth
+from dray.actors.expressions.bounds import MAX_GROWTH
 from dray.actors.expressions.config_shape import BareExpression, Expression, HoldsSecrets, Raw, Shape
 from dray.actors.expressions.dialects import Names, translate
+from dray.actors.expressions.functions import FUNCTIONS
 from dray.actors.expressions.hints import INSTEAD, hint
-from dray.actors.expressions.program import TEXT, Program, Scope, as_text, compile_expression, evaluate, short
+from dray.actors.expressions.program import compile_expression, evaluate
+from dray.actors.expressions.rendering import CompiledConfig, compile_config, is_template, render
 from dray.actors.expressions.source import Code, Path, SourceError, show, split
+from dray.actors.expressions.values import as_text
 
 __all__ = [
     "BareExpression", "CompiledConfig", "Expression", "HoldsSecrets", "Prepared", "Raw", "References", "as_text",
@@ -42,11 +45,6 @@ __all__ = [
 ROOTS = ("input", "nodes", "vars", "execution", "error")
 OF_INPUT = frozenset({"input", "data", "trigger"})  # what the platform calls the input is the input, see the runner
 SECRETS = "secrets"  # in fields marked HoldsSecrets only
-FUNCTIONS = frozenset(
-    "size contains startsWith endsWith matches type dyn string int uint double bytes timestamp duration getFullYear "
-    "getMonth getDayOfYear getDayOfMonth getDate getDayOfWeek getHours getMinutes getSeconds getMilliseconds "
-    f"of none ofNonZeroValue value hasValue or orValue {TEXT}".split()
-)
 NO_ALIASES: Mapping[str, str] = MappingProxyType({})
 OF_NODES = frozenset({"output", "result"})
 ELSEWHERE = frozenset({"item", "index", "acc"})  # most likely names of another field, or of a loop
@@ -69,76 +67,6 @@ class Prepared(NamedTuple):
     references: References
     problems: list[tuple[str, str]]
     warnings: list[tuple[str, str]]
-
-
-# Rendering
-
-
-class CompiledConfig:
-    """A canonical config, ready to be rendered for one execution after another.
-
-    is_static: nothing depends on the scope; render() gives the same dict each time, to be validated once.
-    Parts without templates are shared between the results: handlers must not change their config.
-    """
-
-    __slots__ = ("_config", "_render", "is_static")
-
-    def __init__(self, config: dict[str, Any], model: type[BaseModel] | None = None) -> None:
-        self._config = config
-        self._render = _renderer(config, Shape(model=model))
-        self.is_static = self._render is None
-
-    def render(self, scope: Scope) -> dict[str, Any]:
-        """The config with its templates filled in. Raises ExpressionError."""
-        if self._render is None:
-            return self._config
-        rendered: dict[str, Any] = self._render(scope)
-        return rendered
-
-
-def compile_config(config: dict[str, Any], model: type[BaseModel] | None = None) -> CompiledConfig:
-    """Compile a config as prepare() left it. Raises ExpressionError."""
-    return CompiledConfig(config, model)
-
-
-def render(config: dict[str, Any], scope: Scope, model: type[BaseModel] | None = None) -> dict[str, Any]:
-    """compile_config() and render() in one, for a config that is used once."""
-    return CompiledConfig(config, model).render(scope)
-
-
-def is_template(text: str) -> bool:
-    """Whether a string of a config is filled in (unless its field is raw or bare)."""
-    return "{{" in text
-
-
-def _renderer(value: Any, shape: Shape) -> Callable[[Scope], Any] | None:
-    """The function that fills in `value`; None if nothing in it changes."""
-    if isinstance(value, str) and shape.is_template and is_template(value):
-        return _text_renderer(value)
-    if isinstance(value, dict):
-        changing = {k: r for k, v in value.items() if (r := _renderer(v, shape.child(k)))}
-        return (lambda scope: value | {k: r(scope) for k, r in changing.items()}) if changing else None
-    if isinstance(value, list):
-        parts = [_renderer(v, shape.child(None)) for v in value]
-        if any(parts):
-            return lambda scope: [r(scope) if r else v for v, r in zip(value, parts, strict=True)]
-    return None
-
-
-def _text_renderer(text: str) -> Callable[[Scope], Any]:
-    try:
-        parts = split(text)
-    except SourceError as error:
-        raise ExpressionError(f"{short(text)}: {error}") from None
-    pieces = [compile_expression(part.text) if isinstance(part, Code) else part for part in parts]
-    if len(pieces) == 1 and isinstance(only := pieces[0], Program):
-        return lambda scope: only.evaluate(scope, strict=False)
-    return lambda scope: "".join(
-        piece if isinstance(piece, str) else as_text(piece.evaluate(scope, strict=False)) for piece in pieces
-    )
-
-
-# Storing
 
 
 def prepare(
@@ -205,14 +133,17 @@ class _Preparing:
         try:
             translated, assumed = translate(text, Names(self.node_ids, names, self.aliases_beside(names)))
             program = compile_expression(translated)
-            check_growth(translated)
+            if program.growth > MAX_GROWTH:
+                raise SourceError(
+                    f"its maps copy their items more than {MAX_GROWTH:,} times: use map nodes, one after another"
+                )
         except SourceError as error:
             self.problems.append((place, str(error)))
             return text
         except ExpressionError as error:
             self.problems.append((place, f"{error}{hint(text)}"))
             return text
-        for name in sorted({name for name in program.functions if name[0].isalpha()} - FUNCTIONS):
+        for name in sorted(program.functions - FUNCTIONS.keys()):
             todo = f": write {INSTEAD[name]}" if name in INSTEAD else ""
             self.problems.append((place, f"there is no function {name}(){todo}"))
         self.warnings += [(place, said) for name in sorted(assumed) if (said := self.doubt(name, names))]

@@ -1,13 +1,7 @@
 """The text of expressions: tokens, templates, translation, paths. Pure functions; nothing is evaluated here.
 
-Three things are done to what a user wrote before CEL sees it.
-
 split       a template `a {{ x }} b` into its literal and its expression parts
 translate   habits of other languages into CEL, once, when the workflow is stored: dialects.py
-hoist       every plain path (`input.a.b[0]`, `nodes["x"].output`) out of the expression, into a slot: Python walks the
-            path and CEL is given only the value at its end. CEL copies all that it is given, both ways: with a list of
-            5,000 rows in `input`, `size(input.rows) > 3` costs 60 ms, `input.count > 3` would cost the same, and 6 us
-            when hoisted. It also gives "missing = null" its exact place: the path, not the whole expression.
 """
 
 from __future__ import annotations
@@ -39,7 +33,6 @@ MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 WITH_VARIABLE = MACROS | {"some", "every"}  # before translation
 
 MAX_LENGTH = 8_000  # characters; the CEL parser recurses on the C stack, and 8 MiB of stack are enough for this
-SLOT = "dray__"
 
 
 class SourceError(ValueError):
@@ -59,27 +52,6 @@ class Code(NamedTuple):
 
 
 Path = tuple[str | int, ...]
-
-
-class Slot(NamedTuple):
-    """One path, under the name by which the hoisted text knows it. has: the value is whether the path exists.
-
-    or_null: it is compared with null, so that it is no mistake if it is missing.
-    """
-
-    name: str
-    path: Path
-    has: bool
-    or_null: bool
-
-
-class Hoisted(NamedTuple):
-    """text: CEL over the slots. free: names that are neither slots nor known to CEL, to be passed whole (they are
-    bound by a macro somewhere in the text, and may also be meant from outside)."""
-
-    text: str
-    slots: tuple[Slot, ...]
-    free: frozenset[str]
 
 
 def tokens(text: str, start: int = 0) -> Iterator[Token]:
@@ -156,66 +128,6 @@ def variables(text: str) -> Iterator[tuple[str, int, int]]:
         yield (arrow[1] or arrow[2]) if arrow else first.text, first.start, end
 
 
-def hoist(text: str) -> Hoisted:
-    """Take the plain paths out of a translated expression."""
-    found = list(tokens(text))
-    bound = _bound(found)
-    slots: dict[tuple[Path, bool, bool], Slot] = {}
-    out: list[str] = []
-    free: set[str] = set()
-    position = index = 0
-
-    def put(path: Path, has: bool, first: int, after: int) -> None:
-        nonlocal position, index
-        or_null = _is_null_test(found, after, after + 1) or _is_null_test(found, first - 1, first - 2)
-        slot = slots.setdefault((path, has, or_null), Slot(f"{SLOT}{len(slots)}", path, has, or_null))
-        out.extend((text[position : found[first].start], slot.name))
-        last = found[after - 1]
-        position, index = last.start + len(last.text), after
-
-    while index < len(found):
-        token = found[index]
-        if token.kind != "name" or token.text in LITERALS or (index and found[index - 1].text == "."):
-            index += 1
-        elif token.text in bound:
-            free.add(token.text)
-            index += 1
-        elif _text(found, index + 1) == "(":
-            path, after = _path(found, index + 2) if token.text == "has" else ((), 0)
-            # has() wants a field selection as its argument, which a slot is not: so the slot is its answer.
-            if len(path) > 1 and path[0] not in bound and _text(found, after) == ")":
-                put(path, True, index, after + 1)
-            else:
-                index += 1
-        elif token.text in TYPES:
-            index += 1
-        else:
-            path, after = _path(found, index)
-            put(path, False, index, after)
-    return Hoisted("".join((*out, text[position:])), tuple(slots.values()), frozenset(free))
-
-
-def _is_null_test(found: Sequence[Token], operator: int, operand: int) -> bool:
-    return _text(found, operator) in ("==", "!=") and _text(found, operand) == "null"
-
-
-def _bound(found: Sequence[Token]) -> frozenset[str]:
-    """Variables of macros: the x of `.map(x, ...)`."""
-    return frozenset(found[index].text for index in _variables(found))
-
-
-def _variables(found: Sequence[Token]) -> list[int]:
-    """Where macros name their variables."""
-    return [
-        i + 3
-        for i in range(len(found) - 4)
-        if found[i].text == "."
-        and found[i + 1].text in MACROS
-        and found[i + 2].text == "("
-        and found[i + 4].text == ","
-    ]
-
-
 def _path(found: Sequence[Token], start: int) -> tuple[Path, int]:
     """The path that begins at token `start`, and the index of the token after it. Empty if there is none."""
     if start >= len(found) or found[start].kind != "name" or found[start].text in LITERALS | TYPES:
@@ -252,25 +164,6 @@ def _key(token: Token) -> str | int | None:
 
 def _text(found: Sequence[Token], index: int) -> str:
     return found[index].text if 0 <= index < len(found) else ""
-
-
-def with_doubles(text: str) -> str:
-    """The same expression with its whole numbers written as doubles, indexes (`x[0]`) excepted."""
-    found = list(tokens(text))
-    out: list[str] = []
-    position = 0
-    for i, token in enumerate(found):
-        is_index = (
-            _text(found, i - 1) == "["
-            and _text(found, i + 1) == "]"
-            and i >= 2
-            and (found[i - 2].kind in ("name", "string") or found[i - 2].text in ")]")
-        )
-        if token.kind == "number" and token.text.isdecimal() and not is_index:
-            position_after = token.start + len(token.text)
-            out.append(f"{text[position:position_after]}.0")
-            position = position_after
-    return "".join((*out, text[position:]))
 
 
 def show(path: Path) -> str:

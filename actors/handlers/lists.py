@@ -20,6 +20,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from dray.actors.context import NodeContext
 from dray.actors.errors import ConfigError, NodeError
+from dray.actors.expressions.bounds import gathered
 from dray.actors.expressions.config import BareExpression, Expression, as_text
 from dray.actors.registry import NodeConfig, handler
 
@@ -79,7 +80,7 @@ class SplitConfig(ListConfig):
 
 @handler("map", config=MapConfig, needs=["inputs"])
 def map_list(config: MapConfig, ctx: NodeContext) -> dict[str, Any]:
-    result = [value for _, value in _each(config, config.map_expression, ctx)]
+    result = gathered(value for _, value in _each(config, config.map_expression, ctx))
     return {"result": result, "count": len(result)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dray.actors.context import News, NodeContext
 from dray.actors.errors import ConfigError, NodeError
-from dray.actors.expressions.bounds import stopping
+from dray.actors.expressions.bounds import OUTPUTS, Limits, limits
 from dray.actors.expressions.config import CompiledConfig, compile_config
 from dray.actors.messages import FailureType, NodeFailure, NodeResult, NodeSpec, NodeTask
 from dray.actors.outside import environment
@@ -41,7 +41,7 @@ class Prepared:
         compiled = self._compiled
         if compiled is None:
             compiled = self._compiled = compile_config(self._parsed(), handler.config_model)
-        config = handler.parse(compiled.render(scope))
+        config = handler.parse(compiled.render(scope), lambda: compiled.nulls(scope))
         if compiled.is_static:
             self._static = config
         return config
@@ -161,7 +161,7 @@ class Call:
     def run(self, max_bytes: int) -> NodeResult:
         """Call a plain function. Raises nothing, whatever the handler does."""
         try:
-            answer = self._called()
+            answer = self._called(max_bytes)
             if isinstance(answer, Coroutine):
                 answer.close()
                 raise ConfigError(f"the handler of {self.prepared.spec.type!r} gave a coroutine: write it as async def")
@@ -172,11 +172,11 @@ class Call:
     async def run_async(self, max_bytes: int) -> NodeResult:
         """Call a coroutine function. Raises nothing."""
         try:
-            return answered(self.task.id, await self._called(), max_bytes, self.milliseconds())
+            return answered(self.task.id, await self._called(max_bytes), max_bytes, self.milliseconds())
         except BaseException as error:  # noqa: BLE001  # CancelledError too: only this runner cancels its calls
             return failed(self.task.id, self._failure(error), self.milliseconds())
 
-    def _called(self) -> Any:
+    def _called(self, max_bytes: int) -> Any:
         task, ctx, prepared = self.task, self.ctx, self.prepared
         if task.inputs:
             ctx.inputs = {node_id: json.loads(text) for node_id, text in task.inputs}
@@ -184,7 +184,7 @@ class Call:
             news = json.loads(task.news)
             ctx.state = news.get("state")
             ctx.news = News(news.get("signal"), news.get("child"), bool(news.get("timed_out")))
-        stopping.set(ctx.cancelled)
+        limits.set(Limits(ctx.cancelled, OUTPUTS * max_bytes))
         config = prepared.config(ctx.scope)
         assert prepared.handler is not None
         return prepared.handler.function(config, ctx)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 import cel
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dray.actors.context import NodeContext
 from dray.actors.errors import ExpressionError, NodeError
 from dray.actors.expressions import bounds
-from dray.actors.expressions.bounds import GO_ON, Steps, check_growth, stopping, with_steps
-from dray.actors.expressions.config import evaluate
-from dray.actors.expressions.source import SourceError
+from dray.actors.expressions.bounds import OUTPUTS, Limits, left_over, limits
+from dray.actors.expressions.config import compile_config, evaluate, prepare
 from dray.actors.registry import handler
 from tests.unit.actors.runner.harness import PATIENCE, Harness
 
@@ -51,24 +52,14 @@ def test_too_many_steps_are_an_error(few_steps: None, text: str) -> None:
         evaluate(text, {"a": list(range(50))})
 
 
-@pytest.mark.parametrize("text", MACROS)
-def test_no_macro_goes_far_once_it_is_told_to_stop(few_steps: None, text: str) -> None:
-    steps = Steps()
-    program = cel.compile(with_steps(text))
-    with contextlib.suppress(Exception):  # a map ends with an error
-        program.execute(cel.Context({"a": list(range(300))}, {GO_ON: steps}))
-    assert steps.why is not None
-    assert steps.count <= 100 + 3 * 300, "each of the macros around it ends its own list at most, and begins no new one"
-
-
 def test_a_node_that_is_out_of_time_stops_in_the_middle() -> None:
     asked: list[int] = []
-    token = stopping.set(lambda: len(asked) > 5 or asked.append(1) is not None)
+    token = limits.set(Limits(lambda: len(asked) > 5 or asked.append(1) is not None))
     try:
         with pytest.raises(NodeError, match="out of time") as caught:
             evaluate("a.all(x, a.all(y, true))", {"a": list(range(1_000))})
     finally:
-        stopping.reset(token)
+        limits.reset(token)
     assert caught.value.retryable, "another time it may be soon enough"
 
 
@@ -114,7 +105,7 @@ def test_other_threads_get_their_turn_while_macros_run(quick_switches: None) -> 
 
     thread = threading.Thread(target=count)
     thread.start()
-    token = stopping.set(stop)
+    token = limits.set(Limits(stop))
 
     def again_and_again() -> None:
         until = time.monotonic() + PATIENCE
@@ -126,24 +117,103 @@ def test_other_threads_get_their_turn_while_macros_run(quick_switches: None) -> 
         with pytest.raises(NodeError, match="out of time"):
             again_and_again()
     finally:
-        stopping.reset(token)
+        limits.reset(token)
         is_over.set()
         thread.join()
 
 
 def test_growth() -> None:
-    check_growth("a.map(x, {'a': x.a, 'b': x.b, 'c': x.c}).map(y, [y, y.a, y.b]).filter(z, z.a + z.b + z.a > z.b)")
-    for text in ("[1]" + ".map(x, [x, x])" * 14, "a.map(x, " + "x + " * 200 + "x.map(y, [" + "y, " * 60 + "y]))"):
-        with pytest.raises(SourceError, match="copy their items"):
-            check_growth(text)
+    fine = "a.map(x, {'a': x.a, 'b': x.b, 'c': x.c}).map(y, [y, y.a, y.b]).filter(z, z.a + z.b + z.a > z.b)"
+    for text in ("[1]" + ".map(x, [x, x])" * 14, "a.map(x, " + "x + " * 200 + "x.map(y, [" + "y, " * 60 + "y]))", fine):
+        problems = prepare({"a": f"{{{{ {text} }}}}"}, None, set()).problems
+        assert ["copy their items" in message for _, message in problems] == ([] if text == fine else [True])
 
 
-PIECES = st.sampled_from("a x . ( ) [ ] , .map(x, .filter(x, .all(x, .exists_one(x, 1 + > 'x' {".split())
+# Sizes
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.lists(PIECES, max_size=20).map("".join))
-def test_no_text_is_too_much(text: str) -> None:
-    assert len(with_steps(text)) >= len(text)
-    with contextlib.suppress(SourceError):  # a text may be refused, but nothing else may come of it
-        check_growth(text)
+@pytest.fixture
+def small() -> Iterator[int]:
+    """What one value may have, in bytes."""
+    token = limits.set(Limits(None, 10_000))
+    yield 10_000
+    limits.reset(token)
+
+
+TOO_LARGE = "makes a value of more than 10,000 bytes, 4 times DRAY_MAX_OUTPUT_BYTES"
+
+
+@pytest.mark.parametrize(
+    ("expression", "start"),
+    [("acc + acc", "ab"), ("acc + acc", [1, 2]), ("[acc, acc]", 1), ("{'a': acc, 'b': acc}", 1),
+     ("text([acc, acc])", "a"),
+     ("[acc] + [acc]", 1), ("acc.map(x, acc)", [[1], [2]]), ("acc * acc * 7", 10**9)],
+)  # fmt: skip
+def test_what_doubles_with_each_step_of_a_reduce_ends_soon(small: int, expression: str, start: Any) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExpressionError, match=f"{TOO_LARGE}|longer than 4,000 digits"):
+            reduce(lambda acc, _: evaluate(expression, {}, {"acc": acc}), range(100), start)
+        assert tracemalloc.get_traced_memory()[1] < 50 * small
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rows.map(r, rows.map(r, s))", "rows.map(r, {'a': s, 'b': s})", "rows.map(r, s + s).size() > 1",
+        "rows.map(r, text(rows) + s)", "[s, s, s, s, s, s, s, s, s, s, s]", "text(rows.map(r, s)).contains('a')",
+        "{'a': {'a': [s + s + s + s + s + s + s + s + s + s]}}",
+        "rows.exists(r, (s + s + s + s + s + s + s + s + s + s + s).contains('y'))",
+    ],
+)  # fmt: skip
+def test_what_is_too_large_is_told(small: int, text: str) -> None:
+    with pytest.raises(ExpressionError, match=TOO_LARGE):
+        evaluate(text, {"rows": list(range(20)), "s": "x" * 1_000})
+
+
+def test_what_is_looked_at_and_dropped_counts_for_nothing(small: int) -> None:
+    rows = [{"t": "x" * 500} for _ in range(1_000)]
+    assert evaluate("rows.filter(r, (r.t + r.t).contains('y') || text(r) == '').size()", {"rows": rows}) == 0
+    assert evaluate("rows", {"rows": rows}) is rows, "what is only handed on was let in before"
+
+
+def test_a_template_repeats_a_text_up_to_the_bound(small: int) -> None:
+    config = compile_config({"a": "{{ input.s }}" * 9, "b": ["{{ input.s }}"]})
+    assert len(config.render({"input": {"s": "x" * 1_000}})["a"]) == 9_000
+    for config in (compile_config({"a": "{{ input.s }}" * 11}), compile_config({"a": ["{{ input.l }}"] * 11}),
+                   compile_config({"a": {"b": ["- {{ input.s }}"] * 11}})):  # fmt: skip
+        with pytest.raises(ExpressionError, match=TOO_LARGE):
+            config.render({"input": {"s": "x" * 1_000, "l": ["x" * 1_000]}})
+
+
+def test_the_bound_goes_with_that_of_an_output(own_registry: None, harness: Harness) -> None:
+    found: list[int] = []
+
+    @handler("grow")
+    def grow(config: dict[str, Any], ctx: NodeContext) -> Any:
+        text = "x"
+        while len(text) < 1 << 30:
+            text = ctx.evaluate("t + t", t=text)
+            found.append(len(text))
+
+    (result,) = harness.wait(harness.start("grow"))
+    assert result.failure is not None
+    assert "DRAY_MAX_OUTPUT_BYTES" in result.failure.message
+    assert harness.runner._max_bytes < found[-1] <= OUTPUTS * harness.runner._max_bytes
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(JSON)
+def test_the_size_is_about_that_of_the_json(value: Any) -> None:
+    weight = 10**9 - left_over(value, 10**9)
+    length = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    assert length / 12 <= weight <= 8 * length
+    assert left_over(value, weight) == 0
+    assert left_over(value, weight - 1) < 0

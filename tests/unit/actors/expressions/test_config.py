@@ -16,12 +16,13 @@ from dray.actors.expressions.config import (
     Raw,
     as_text,
     compile_config,
+    compile_expression,
     evaluate,
     prepare,
     render,
 )
 from dray.actors.expressions.dialects import Names, translate
-from dray.actors.expressions.source import hoist, split, with_doubles
+from dray.actors.expressions.source import split
 
 IDS = {"http-1", "a", "a-1", "1", "it's ok", "b c", "and", "x.y"}
 
@@ -69,20 +70,15 @@ def test_translation(written: str, stored: str) -> None:
     assert translate(stored, names).text == stored
 
 
-def test_hoisting_takes_paths_and_leaves_variables_of_macros() -> None:
-    hoisted = hoist("input.rows.filter(r, r.n > input.min && has(input.a.b)).size() == nodes['x'].output[0]")
-    slots = {slot.path: slot.has for slot in hoisted.slots}
-    assert slots == {
-        ("input", "rows"): False,
-        ("input", "min"): False,
-        ("input", "a", "b"): True,
-        ("nodes", "x", "output", 0): False,
-    }
-    assert "filter(r, r.n > dray__" in hoisted.text
-
-
-def test_doubles_leave_indexes_alone() -> None:
-    assert with_doubles("x[0] * 2 + [1, 2][1]") == "x[0] * 2.0 + [1.0, 2.0][1]"
+def test_the_paths_that_it_reads_without_the_variables_of_macros() -> None:
+    program = compile_expression(
+        "input.rows.filter(r, r.n > input.min && has(input.a.b)).size() == nodes['x'].output[0] + rows[input.i].x"
+        " + input.map(input, input.y)[0]"
+    )
+    assert set(program.paths) == {
+        ("input", "rows"), ("input", "min"), ("input", "a", "b"), ("nodes", "x", "output", 0), ("rows",),
+        ("input", "i"), ("input",),
+    }  # fmt: skip
 
 
 def test_split_keeps_braces_of_maps_and_texts() -> None:
@@ -108,7 +104,7 @@ SCOPE: dict[str, Any] = {
         ("input.n * input.half", 1.0),
         ("input.rows.map(r, r.n * 2)", [2.0, 5.0]),
         ("input.rows[input.i].n", 2.5),
-        ("7 / input.n", 3),
+        ("7 / input.n", 3.5),
         ("9007199254740993 + 0", 9007199254740993),
         ("has(input.gone.deep) && input.gone.deep > 1", False),
         ("has(input.n) ? input.n : 0", 2),
@@ -135,7 +131,7 @@ def test_values(text: str, value: object) -> None:
         ("input.rows[input.n]", "out of bounds"),
         ("input.rows[0]['n' + 'o']", "no key 'no'"),
         ("item + 1", "item is missing"),
-        ("input.no + 1", r"input\.no is null"),
+        ("input.no + 1", r"null or missing: input\.no\)"),
         ("'a' + 1", "string"),
         ("1 / 0", "division by zero"),
         ("1.0 / 0.0", "JSON"),
@@ -342,3 +338,46 @@ def test_a_model_that_keeps_extra_fields_has_them_filled_in() -> None:
 )
 def test_as_text(value: object, text: str) -> None:
     assert as_text(value) == text
+
+
+# What is not there
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "input.titel > 1",
+            r"input\.titel is missing; correct the name or test it with has\(\); did you mean input\.title\?",
+        ),
+        ("input.a.naem == 'x'", r"did you mean input\.a\.name\?"),
+        ("input.rows[0].idd", r"did you mean input\.rows\[0\]\.id\?"),
+        ("input.quite_another", r"is missing; correct the name or test it with has\(\)$"),
+        ("input.no + input.titel", r"input\.titel is missing.*did you mean"),
+    ],
+)
+def test_a_missing_name_in_a_bare_expression_is_told_with_what_is_near(text: str, message: str) -> None:
+    with pytest.raises(ExpressionError, match=message):
+        evaluate(text, {"input": {"title": 1, "a": {"name": "x"}, "rows": [{"id": 1}], "no": None}})
+
+
+def test_what_a_template_calculates_with_null_is_told_with_what_is_near() -> None:
+    with pytest.raises(
+        ExpressionError, match=r"null \* int .*\(null or missing: input\.titel; did you mean input\.title\?\)"
+    ):
+        render({"a": "{{ input.titel * 2 }}"}, {"input": {"title": 1}})
+
+
+def test_why_templates_are_null() -> None:
+    config = {"a": "{{ input.title }}", "b": {"c": ["{{ input.x.y }}", "{{ input.n }}"]},
+              "d": "{{ nodes.q.output.zz }}", "e": "{{ input.rows[3] }}",
+              "f": "{{ 1 > 2 ? 1 : null }}", "g": "x{{ input.title }}"}  # fmt: skip
+    scope = {"input": {"titel": "x", "n": None, "rows": []}, "nodes": {"q": {"output": {"json": 1, "status": 2}}}}
+    assert compile_config(config).nulls(scope) == {
+        "a": "{{ input.title }} is null: input has no 'title', did you mean input.titel?",
+        "b.c.0": "{{ input.x.y }} is null: input has no 'x', but titel, n, rows",
+        "b.c.1": "{{ input.n }} is null: input.n is null",
+        "d": "{{ nodes.q.output.zz }} is null: nodes.q.output has no 'zz', but json, status",
+        "e": "{{ input.rows[3] }} is null: input.rows has no [3]",
+        "f": "{{ 1 > 2 ? 1 : null }} is null: so the expression says",
+    }
