@@ -17,6 +17,7 @@ from dray.actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
 from dray.actors.errors import ConfigError, FailedAgain, NodeError
 from dray.actors.messages import ChildStart, FailureType, NodeFailure, NodeResult
 from dray.actors.outside import environment
+from dray.actors.runner.form import one_form
 
 MAX_TEXT = 2_000  # characters of a failure's message
 MAX_LABEL = 200  # characters of a branch
@@ -59,11 +60,12 @@ def _waiting(number: int, answer: WaitForSignal | WaitForChild | Again, max_byte
 
 
 def json_text(value: Any, max_bytes: int, what: str = "the output") -> str:
-    """The value as JSON text. Raises ConfigError that names the place of what JSON or Postgres cannot hold."""
+    """The value as JSON text, in the form of form.py. Raises ConfigError that names the place of what JSON or Postgres
+    cannot hold."""
     if value is None:
         return "null"
     try:
-        text = _to_json(value)
+        text = _encoded(value)
         size = len(text) if text.isascii() else len(text.encode())
     except RecursionError:
         raise ConfigError(f"{what} is nested too deeply for JSON: make it flatter") from None
@@ -76,7 +78,17 @@ def json_text(value: Any, max_bytes: int, what: str = "the output") -> str:
             f"{what} has {size} bytes, at most {max_bytes} are stored: return less, "
             "or store it elsewhere and return where it is"
         )
-    return environment.hide_in_json(text)
+    hidden = environment.hide_in_json(text)
+    return text if hidden is text else _to_json(one_form(json.loads(hidden)))
+
+
+def _encoded(value: Any) -> str:
+    try:
+        formed = one_form(value)
+    except RecursionError:
+        _to_json(value)  # it says whether the value is inside itself
+        raise
+    return _to_json(formed)
 
 
 def _label(label: Any, what: str = "a branch's label") -> str:

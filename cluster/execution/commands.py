@@ -123,6 +123,7 @@ Command: TypeAlias = Dispatch | Record | Settle | SetTimer | Abandon
 
 
 def error_text(kind: str, message: str, node: str | None = None) -> str:
-    """An error as it is stored. kind: as NodeFailure.type."""
-    error = {"type": kind, "message": message}
-    return json.dumps(error if node is None else {**error, "node": node}, ensure_ascii=False)
+    """An error as it is stored. kind: as NodeFailure.type. Its keys are in the order in which the database gives them
+    back: `{{ error }}` is the same text before and after a park."""
+    where = {} if node is None else {"node": node}
+    return json.dumps({**where, "type": kind, "message": message}, ensure_ascii=False)
