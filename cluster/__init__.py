@@ -9,6 +9,7 @@ health/          how a driver is, told to whoever asks
 driver/          the thread that decides and those around it
 execution/       one execution: which nodes run now; pure
 graph/           from what an author wrote to what executions run; pure
+history/         whether what is recorded can be true; pure, and knows nothing of the rest
 schedules.py     which slots a schedule has, and what becomes of those that are due; pure
 settings.py      every setting, from the environment, checked before anything starts
 logs.py          one line per transition: for people on a terminal, JSON elsewhere, never a password

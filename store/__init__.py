@@ -2,6 +2,7 @@
 
 client/          what a program does with executions
 driver_store.py  every statement that a driver makes, one transaction each (schedule_store.py: those for schedules)
+history.py       reads what is recorded, for whoever judges it
 listener.py      LISTEN, as a hint that there is work
 migrate.py       brings the tables to what this program needs
 embedded.py      a Postgres of our own under a data folder, for demo, dev and tests

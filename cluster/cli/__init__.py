@@ -9,4 +9,5 @@ signals.py       signals, and the answers of people
 queues.py        dray queues
 schedules.py     dray schedule
 health.py        dray health, dray runners
+history.py       dray check-history
 """

@@ -16,6 +16,8 @@ from dray.cluster.errors import ClusterError, PortTaken, RayUnavailable, Runners
 from dray.cluster.spans import span_of
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from dray.cluster.settings import Settings
     from dray.store.client.client import Client
 
@@ -91,18 +93,24 @@ def with_database(settings: Settings) -> Settings:
 
 
 @contextmanager
-def open_client() -> Iterator[Client]:
+def open_engine() -> Iterator[Engine]:
     database = with_database(settings_for()).database_url
-    from dray.store.client.client import Client
     from dray.store.connection import connect
 
     assert database is not None
     engine = connect(database, pool_size=1, application_name="dray-cli")
     try:
-        with Client(engine) as client:
-            yield client
+        yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def open_client() -> Iterator[Client]:
+    from dray.store.client.client import Client
+
+    with open_engine() as engine, Client(engine) as client:
+        yield client
 
 
 def json_value(text: str, what: str) -> Any:

@@ -14,7 +14,7 @@ import typer
 
 from dray import __version__
 from dray.cluster import logs
-from dray.cluster.cli import control, health, schedules, signals, workflow
+from dray.cluster.cli import control, health, history, schedules, signals, workflow
 from dray.cluster.cli import executions as cli_executions
 from dray.cluster.cli import queues as cli_queues
 from dray.cluster.cli.base import (
@@ -46,6 +46,7 @@ app.add_typer(cli_queues.app, name="queues")
 app.add_typer(schedules.app, name="schedule")
 app.command("health")(health.health)
 app.command("runners")(health.runners)
+app.command("check-history")(history.check_history)
 app.command("submit")(cli_executions.submit)
 app.command("signal")(signals.signal)
 app.add_typer(signals.app, name="approvals")

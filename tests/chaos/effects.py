@@ -9,27 +9,45 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dray.actors.context import NodeContext
+from dray.actors.context import NodeContext, WaitForSignal
 from dray.actors.registry import NodeConfig, handler
 
 EFFECTS = "TEST_EFFECTS"
 
 
 class EffectConfig(NodeConfig):
-    """seconds: how long the node takes."""
+    """seconds: how long the node takes. fails: so many attempts fail, with their effect."""
 
     seconds: float = 0.0
+    fails: int = 0
 
 
 @handler("effect", config=EffectConfig)
 def effect(config: EffectConfig, ctx: NodeContext) -> dict[str, Any]:
+    take_effect(ctx)
+    if config.seconds:
+        time.sleep(config.seconds)
+    if ctx.attempt <= config.fails:
+        raise ConnectionError("not yet")
+    return {"by": os.getpid()}
+
+
+class AskConfig(NodeConfig):
+    signal: str
+
+
+@handler("effect_asks", config=AskConfig)
+def effect_asks(config: AskConfig, ctx: NodeContext) -> Any:
+    """An effect in each call: before the wait, and with the answer."""
+    take_effect(ctx)
+    return WaitForSignal(config.signal) if ctx.news is None else {"by": os.getpid()}
+
+
+def take_effect(ctx: NodeContext) -> None:
     line = json.dumps({"key": ctx.idempotency_key, "attempt": ctx.attempt, "at": time.time(), "pid": os.getpid()})
     # One write to a file opened for appending is one piece, whoever else writes.
     with Path(os.environ[EFFECTS]).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
-    if config.seconds:
-        time.sleep(config.seconds)
-    return {"by": os.getpid()}
 
 
 class HoldConfig(NodeConfig):
