@@ -8,7 +8,7 @@ PEERS := .venv-peers/ready
 SHELL := /bin/bash
 PYTEST = folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(BIN)/pytest -q --basetemp=$$folder/t
 
-.PHONY: help venv demo test test-processes test-rest test-docker test-unit lint format bench bench-peers bench-claim bench-soak bench-containers clean
+.PHONY: help venv demo test test-processes test-rest test-docker test-unit chaos lint format bench bench-peers bench-claim bench-soak bench-containers clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -45,6 +45,10 @@ test-rest: $(READY)
 
 test-docker: $(READY) ## the image and the Compose file in real containers, where a Docker engine answers
 	@$(PYTEST) -m docker tests/docker
+
+chaos: $(READY) ## kills, outages, open transactions, and what is recorded judged: SEED=7 SECONDS=60 EXECUTOR=ray ONLY=kill,stop
+	$(BIN)/python -m tests.chaos.run $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECONDS),60) \
+		--executor $(or $(EXECUTOR),local) --only '$(ONLY)'
 
 test-unit: $(READY) ## the tests that need neither Postgres nor Ray
 	$(BIN)/pytest -q tests/unit tests/arch

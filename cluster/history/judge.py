@@ -24,8 +24,8 @@ from dray.cluster.history.facts import (
 from dray.cluster.history.shape import Shape
 
 RULES = (
-    "status", "once", "end", "order", "complete", "at_most_once", "signal", "child", "waiting", "limit", "rate",
-    "effect", "accepted", "little",
+    "status", "once", "retry", "end", "order", "complete", "at_most_once", "signal", "child", "waiting", "limit",
+    "rate", "effect", "accepted", "little",
 )  # fmt: skip
 
 
@@ -33,7 +33,8 @@ RULES = (
 class Question:
     """What is asked. grace: seconds that drivers have to do what is due. idle: everything should have come to rest.
     same_limits: those of queues have been the same all the time. least: how much there must have been to judge, by the
-    names of Report.counts. logged, late, skew: of the log of effects, see effects.py.
+    names of Report.counts. logged, late, skew: of the log of effects, see effects.py. accepted: executions that were
+    submitted, for sure.
     """
 
     grace: float = 60.0
@@ -43,6 +44,7 @@ class Question:
     logged: Collection[str] = ()
     late: Collection[int] = ()
     skew: float = 0.0
+    accepted: Collection[str] = ()
 
 
 @dataclass
@@ -152,6 +154,9 @@ class Judge:
             if each not in known:
                 rows = tuple((self._effects or {})[each][:5])
                 report.violations.append(Violation("accepted", each, "it took effect and was never accepted", rows))
+        for each in question.accepted:
+            if each not in self._executions:
+                report.violations.append(Violation("accepted", each, "it was accepted and is not there"))
         if question.idle and self._marks:
             message = f"{self._marks} marks to wake or cancel were never placed"
             report.violations.append(Violation("waiting", None, message))

@@ -12,7 +12,7 @@ from dray.cluster.history.shape import Key, Shape
 
 STATUSES = FINAL | {"queued", "running", "waiting", "paused"}
 CLOCKS = 1.0  # seconds by which two clocks, or one that is set, may be apart
-COMMIT = 60.0  # a time-out counts from the answer, wake_at from its commit
+COMMIT = 60.0  # a wait counts from the answer, its wake_at from the commit, which may have been late
 MOST_DEPTH = 10
 
 
@@ -51,6 +51,9 @@ def once(history: History) -> Iterable[Violation]:
             message = f"{key} went on after its end"
             yield Violation("once", history.execution.id, message, (ends[0], records[-1]))
         for first, second in pairwise(records):
+            if first.kind == "r" and (second.began_by or second.at) < (first.wake_at or 0) - COMMIT:
+                message = f"{key} was tried again before its time"
+                yield Violation("retry", history.execution.id, message, (first, second))
             if second.at < first.at:
                 message = f"attempt {second.attempt} of {key} was recorded before attempt {first.attempt}"
                 yield Violation("once", history.execution.id, message, (first, second))

@@ -62,7 +62,8 @@ def test_every_command_has_a_row() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_command_that_a_page_names_exists(path: Path) -> None:
     known = set(commands(typer.main.get_command(app), "dray"))
-    for first, second in re.findall(r"(?:^|`|bin/|&& )dray ([a-z][a-z-]*)(?: ([a-z]+))?", path.read_text(), re.MULTILINE):
+    named = r"(?:^|`|bin/|&& )dray ([a-z][a-z-]*)(?: ([a-z]+))?"
+    for first, second in re.findall(named, path.read_text(), re.MULTILINE):
         assert {f"dray {first}", f"dray {first} {second}"} & known, f"dray {first} {second}"
 
 

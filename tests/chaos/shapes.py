@@ -44,10 +44,13 @@ SHAPES: dict[str, dict[str, Any]] = {
         "nodes": [TRIGGER, *(effect(name, 0.1) for name in "abcd")],
         "edges": edges("s a", "a b", "b c", "c d"),
     },
+    "slow": {"nodes": [TRIGGER, effect("a", 1.5), effect("b", 1.5)], "edges": edges("s a", "a b")},
+    # B, A and the timer end nearly together, so that one commit of theirs is on its way while the others are not yet;
+    # L keeps the execution from being parked meanwhile.
     "join": {
-        "nodes": [TRIGGER, effect("A", 0.5), delay("W", 0.6), effect("B", 0.05), {"id": "T", "type": "try"},
-                  effect("J"), effect("K")],
-        "edges": edges("s A", "s W", "s B", "B T", "A J", "W J", "T J", "J K"),
+        "nodes": [TRIGGER, effect("A", 0.5), delay("W", 0.52), effect("B", 0.49), {"id": "T", "type": "try"},
+                  effect("L", 1.2), effect("J"), effect("K")],
+        "edges": edges("s A", "s W", "s B", "s L", "B T", "A J", "W J", "T J", "J K", "L K"),
     },
     "fork": {
         "nodes": [{**TRIGGER, "parallel_wait_mode": "any"}, effect("a", 0.3), effect("b", 0.05), waits("c", "never"),
@@ -100,6 +103,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "asks": {
         "nodes": [TRIGGER, {"id": "ask", "type": "effect_asks", "config": {"signal": "answer"}}, effect("b")],
         "edges": edges("s ask", "ask b"),
+    },
+    "asks_once": {
+        "nodes": [TRIGGER, {"id": "ask", "type": "effect_asks", "config": {"signal": "answer"}, "at_most_once": True},
+                  effect("b"), effect("undo")],
+        "edges": edges("s ask", "ask b", "ask undo failed"),
     },
     "narrow": {
         "nodes": [TRIGGER, effect("a", 0.05)],

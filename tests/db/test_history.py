@@ -195,6 +195,11 @@ _(
     lambda p: p.change(p.record("retried", "a", "r"), at=p.record("retried", "c").at),
 )
 _(
+    "retry",
+    "before its time",
+    lambda p: p.change(p.record("retried", "a", "r"), wake_at=p.record("retried", "a", "r").at + 300),
+)
+_(
     "end",
     "an outcome after the end",
     lambda p: p.change(p.record("chain", "d"), at=p.execution("chain").finished_at + 0.01),
