@@ -19,7 +19,7 @@ from dray.cluster.graph import order as graph_order
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, resolve_forks
-from dray.cluster.graph.models import pydantic_messages, quoted
+from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
 from dray.cluster.graph.needs import Needs
 from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
 from dray.cluster.graph.resources import MAX_SHAPES
@@ -126,6 +126,9 @@ def _check_nodes(
         for message in config_messages(handler, node.config):
             if message.partition(":")[0] not in expression_paths:
                 findings.problem(node.place, message)
+        if handler is not None and handler.config_model is not None:
+            for key, field in misspelt(handler.config_model, node.config):
+                findings.problem(node.place, f"config: has {quoted(key)}: did you mean {quoted(field)}?")
 
 
 def _check_resources(graph: RawGraph, findings: Findings) -> None:

@@ -6,15 +6,18 @@ before.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
 from dray.cluster.graph.resources import ResourcesSource
 
 MAX_ID = 255
 MAX_SECONDS = 10 * 365 * 86_400
+NEAR = 0.85  # of difflib: `methd`; but not `expression` for `cron_expression`
 
 # What to call a missing key: pydantic names the first alias, which is not the one that most people write.
 MISSING = {
@@ -156,3 +159,25 @@ def pydantic_messages(errors: Iterable[Mapping[str, Any]], prefix: str = "") -> 
         )
         messages.append(f"{field_name}: {text}" if field_name else text)
     return list(dict.fromkeys(messages))
+
+
+def names_of(name: str, field: FieldInfo) -> set[str]:
+    """Every key that gives the field, aliases included."""
+    alias = field.validation_alias or field.alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    return {name, *(each for each in choices if isinstance(each, str))}
+
+
+def misspelt(model: type[BaseModel], given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Keys that the model does not read but that are near to a field which is not given, each with that field. Others
+    are left alone: editors keep what they need beside ours."""
+    fields = [names_of(name, field) for name, field in model.model_fields.items()]
+    unread = given.keys() - set().union(*fields)
+    missing = [name for names in fields if names.isdisjoint(given) for name in sorted(names)]
+    found = ((key, next((name for name in missing if _is_near(key, name)), None)) for key in sorted(unread))
+    return [(key, name) for key, name in found if name is not None]
+
+
+def _is_near(key: str, name: str) -> bool:
+    """One letter of six is wrong, or two letters have changed places."""
+    return sorted(key) == sorted(name) or difflib.SequenceMatcher(None, key, name).ratio() >= NEAR

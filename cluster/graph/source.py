@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import AliasChoices, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dray.actors.registry import HandlerSpec
 from dray.cluster.errors import Problem
@@ -25,6 +25,8 @@ from dray.cluster.graph.models import (
     EdgeSource,
     NodeSource,
     label_text,
+    misspelt,
+    names_of,
     one_line,
     pydantic_messages,
     quoted,
@@ -153,6 +155,7 @@ def _read_head(source: dict[str, Any], graph: RawGraph, findings: Findings) -> N
     except ValidationError as error:
         findings.problems += _problems("graph", error)
         return
+    _tell_misspelt(HeadSource, given, "graph", findings)
     graph.entry, graph.timeout, graph.limits = head.entry, head.timeout, head.stored()
     findings.warnings += head.warnings
 
@@ -195,7 +198,8 @@ def _read_node(place: str, raw: Any, handlers: Mapping[str, HandlerSpec], findin
     except ValidationError as error:
         findings.problems += _problems(place, error)
         return None
-    for key in sorted(set(node.model_extra or ()) - NODE_KEYS - PLATFORM_KEYS):
+    near = _tell_misspelt(NodeSource, given, place, findings)
+    for key in sorted(set(node.model_extra or ()) - NODE_KEYS - PLATFORM_KEYS - near):
         findings.warn(place, f"key {quoted(key)} is not read: put what the handler should see into config")
     if inline and node.data and node.data.model_extra:
         keys = ", ".join(quoted(key) for key in sorted(node.data.model_extra))
@@ -243,10 +247,7 @@ def handler_fields(handler: HandlerSpec | None) -> set[str]:
     if handler is None or handler.config_model is None:
         return names
     for name, info in handler.config_model.model_fields.items():
-        names.add(name)
-        alias = info.validation_alias or info.alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
-        names.update(choice for choice in choices if isinstance(choice, str))
+        names |= names_of(name, info)
     return names
 
 
@@ -316,8 +317,17 @@ def _read_edge(place: str, raw: Any, exact: bool, findings: Findings) -> RawEdge
             place = f"edge {quoted(ends[0])} -> {quoted(ends[1])}"
         findings.problems += _problems(place, error)
         return None
+    _tell_misspelt(EdgeSource, given, f"edge {quoted(edge.source)} -> {quoted(edge.target)}", findings)
     label = edge.branch or edge.condition or edge.handle
     return RawEdge(edge.source, edge.target, label or caption if exact else label, caption)
+
+
+def _tell_misspelt(model: type[BaseModel], given: Mapping[str, Any], place: str, findings: Findings) -> set[str]:
+    """The keys that are most likely meant as others: passed over, an edge would have no label, a node no retries."""
+    found = misspelt(model, given)
+    for key, name in found:
+        findings.problem(place, f"has {quoted(key)}: did you mean {quoted(name)}?")
+    return {key for key, _ in found}
 
 
 def _given(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -389,3 +389,34 @@ def test_errors_of_the_graph_are_graph_invalid_only() -> None:
     for source in (object(), math.inf, {"nodes": object()}, {"nodes": {1: A}}, {"nodes": [{**A, "next": {}}]}):
         with pytest.raises(GraphInvalid):
             canonical(source, HANDLERS)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            graph([{**node("a", "http_request"), "config": {"url": "http://x.example", "methd": "POST"}}], []),
+            "node 'a': config: has 'methd': did you mean 'method'?",
+        ),
+        (graph([{**node("a"), "max_retires": 3}], []), "node 'a': has 'max_retires': did you mean 'max_retries'?"),
+        (
+            graph([{**node("a"), "at_most_onec": True}], []),
+            "node 'a': has 'at_most_onec': did you mean 'at_most_once'?",
+        ),
+        (
+            graph([node("a"), node("b")], [{"from": "a", "to": "b", "lable": "failed"}]),
+            "edge 'a' -> 'b': has 'lable': did you mean 'label'?",
+        ),
+        ({**graph([node("a")], []), "timout": 5}, "graph: has 'timout': did you mean 'timeout'?"),
+    ],
+)
+def test_a_misspelt_key_is_told(source: dict[str, Any], told: str) -> None:
+    assert refused(source) == [told]
+
+
+def test_keys_of_an_editor_are_not_taken_for_misspelt_ones() -> None:
+    editors = {"methods": ["GET", "POST"], "ui": {}, "urlHint": "x", "retry_count": 3}
+    source = graph(
+        [{**node("a", "http_request"), "config": {"url": "http://x.example", "method": "GET", **editors}}], []
+    )
+    assert canonical(source, HANDLERS)["nodes"][0]["config"].keys() >= editors.keys()
