@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.pool import QueuePool
 
 from dray.store.arrays import numbers, texts
-from dray.store.connection import connection
+from dray.store.connection import connection, mark_stricter, read_committed
 from dray.store.errors import DataRefused, LeaseLost, Unavailable
 from dray.store.queries import QUERIES
 from dray.store.records import (
@@ -26,6 +26,8 @@ from dray.store.records import (
     Claimed,
     Outcome,
     Reaped,
+    Recorded,
+    Released,
     Settlement,
     Signal,
     StoredOutcome,
@@ -35,7 +37,7 @@ from dray.store.records import (
 )
 from dray.store.schedule_store import ScheduleStore
 
-# The array parameters of commit_if_fenced, in the order of the fields, and how each is written.
+# The array parameters of commit_if_fenced but its last two, in the order of the fields, and how each is written.
 _Columns: TypeAlias = tuple[tuple[str, Callable[[Any], str]], ...]
 _OUTCOMES: _Columns = (
     ("execution_ids", texts), ("node_keys", texts), ("attempts", numbers), ("kinds", texts), ("branches", texts),
@@ -53,6 +55,7 @@ _TAKEN: _Columns = (("taken_ids", numbers), ("taken_by", texts))
 UNIQUE_VIOLATION = "23505"
 READ_ONLY = "25006"
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
+GIVE_BACK = 1_000  # executions that are taken from an incarnation in one transaction
 
 
 class DriverStore(ScheduleStore):
@@ -82,7 +85,7 @@ class DriverStore(ScheduleStore):
 
     def claim(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Claimed]:
         """Take at most `limit` queued executions. Raises LeaseLost."""
-        if time.monotonic() < self._unsure_until and (unheard := self._unheard(incarnation, limit)):
+        if time.monotonic() < self._unsure_until and (unheard := self._claim_unheard(incarnation, limit)):
             return unheard
         try:
             rows = self._ask("claim_if_fenced", {"driver": incarnation, "queues": list(queues), "limit": limit})
@@ -95,12 +98,15 @@ class DriverStore(ScheduleStore):
         self.limited |= any(row[1] is None for row in rows)
         return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
 
-    def _unheard(self, incarnation: str, limit: int) -> list[Claimed]:
+    def _claim_unheard(self, incarnation: str, limit: int) -> list[Claimed]:
         """What a claim took whose answer was lost; nobody else would ever look at it while this incarnation lives."""
         with self._lock:
             held = list(self._held)
-        rows = self._ask("claimed_unheard", {"driver": incarnation, "held": held, "limit": limit})
-        return self._hold(Claimed(*row) for row in rows)
+        rows = self._ask("claim_unheard", {"driver": incarnation, "held": held, "limit": limit})
+        _check_fence(not rows or rows[0][0], incarnation)
+        if rows and rows[-1][1] is None:  # there is more, or somebody has it locked
+            self._unsure_until = time.monotonic() + UNSURE
+        return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
 
     def _hold(self, claims: Iterable[Claimed]) -> list[Claimed]:
         found = list(claims)
@@ -149,27 +155,54 @@ class DriverStore(ScheduleStore):
         settlements: Sequence[Settlement],
         children: Sequence[Child] = (),
         taken: Sequence[Taken] = (),
-    ) -> frozenset[str]:
-        """Record outcomes, start children, take signals and settle executions, all or nothing. Gives the ids that were
-        ours to settle: not those that an earlier call with a lost answer settled. Raises LeaseLost, and DataRefused if
-        a value cannot be stored or a child not be started."""
-        given = commit_parameters(incarnation, outcomes, settlements, children, taken)
+        claims: Mapping[str, int | None] | None = None,
+    ) -> Recorded:
+        """Record outcomes, start children, take signals and settle executions, all or nothing but for what is refused:
+        of an execution that this incarnation does not hold by the claim in `claims` (id -> claim_count; None: whichever)
+        nothing is written. To those belongs also what an earlier call with a lost answer settled. Raises LeaseLost, and
+        DataRefused if a value cannot be stored or a child not be started."""
+        held = _claims(outcomes, settlements) if claims is None else dict(claims)
+        refused: set[str] = set()
+        while True:
+            fenced, settled, unheld = self._record(incarnation, outcomes, settlements, children, taken, held)
+            _check_fence(fenced, incarnation)
+            self._let_go({each: held.pop(each) for each in unheld or ()})
+            if not unheld:
+                break
+            refused.update(unheld)
+            outcomes = [each for each in outcomes if each.execution_id not in refused]
+            settlements = [each for each in settlements if each.execution_id not in refused]
+            children = [each for each in children if each.parent_id not in refused]
+            taken = [each for each in taken if each.execution_id not in refused]
+            if not outcomes and not settlements:
+                break
+        self._let_go({each: held[each] for each in settled or ()})
+        return Recorded(frozenset(settled or ()), frozenset(refused))
+
+    def _record(
+        self,
+        incarnation: str,
+        outcomes: Sequence[Outcome],
+        settlements: Sequence[Settlement],
+        children: Sequence[Child],
+        taken: Sequence[Taken],
+        claims: Mapping[str, int | None],
+    ) -> tuple[bool, list[str] | None, list[str] | None]:
+        """The answer of commit_if_fenced: fenced, settled, refused."""
+        given = commit_parameters(incarnation, outcomes, settlements, children, taken, claims)
         try:
-            ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": False})
+            ((fenced, settled, refused),) = self._ask("commit_if_fenced", {**given, "again": False})
         except DataRefused as error:
             if error.sqlstate != UNIQUE_VIOLATION:
                 raise
-            ((fenced, settled),) = self._ask("commit_if_fenced", {**given, "again": True})
-        _check_fence(fenced, incarnation)
-        with self._lock:
-            for each in settlements:
-                if each.claim in (None, self._held.get(each.execution_id)):  # else it has been claimed anew already
-                    self._held.pop(each.execution_id, None)
-        return frozenset(settled or ())
+            ((fenced, settled, refused),) = self._ask("commit_if_fenced", {**given, "again": True})
+        return fenced, settled, refused
 
-    def held(self, incarnation: str, ids: Sequence[str]) -> dict[str, int]:
-        """Those of these executions that are ours, with the claim_count."""
-        return dict(self._ask("held_claims", {"driver": incarnation, "ids": list(ids)}))
+    def _let_go(self, claims: Mapping[str, int | None]) -> None:
+        with self._lock:
+            for execution, claim in claims.items():
+                if claim in (None, self._held.get(execution)):  # else it has been claimed anew already
+                    self._held.pop(execution, None)
 
     def wake_due(self, limit: int) -> tuple[int, float | None]:
         """Queue at most `limit` executions whose timer is due. Gives how many, and the seconds until the next timer."""
@@ -194,14 +227,28 @@ class DriverStore(ScheduleStore):
         return deleted, last
 
     def reap(self) -> list[Reaped]:
-        """Requeue what incarnations without a lease hold, and end them."""
-        return [Reaped(*row) for row in self._ask("reap", {})]
+        """Requeue what incarnations hold that have ended, a transaction for each, and end them. What somebody keeps
+        locked is left to the next call."""
+        found: dict[str, Reaped] = {}
+        done: list[str] = []
+        while rows := self._ask("reap_next", {"done": done, "most": GIVE_BACK}):
+            each = Reaped(*rows[0])
+            earlier = found.get(each.driver)
+            found[each.driver] = each._replace(requeued=each.requeued + (earlier.requeued if earlier else 0))
+            if each.requeued < GIVE_BACK:
+                done.append(each.driver)
+        return list(found.values())
 
-    def release(self, incarnation: str) -> int | None:
-        """The planned end: give everything back. None: it had been reaped."""
-        ((moved,),) = self._ask("release", {"driver": incarnation})
-        found: int | None = moved
-        return found
+    def release(self, incarnation: str) -> Released | None:
+        """The planned end: give everything back, but what somebody keeps locked. None: it had been reaped."""
+        total = 0
+        while True:
+            ((moved, has_left),) = self._ask("release", {"driver": incarnation, "most": GIVE_BACK})
+            if moved is None:
+                return None
+            total += moved
+            if moved < GIVE_BACK or not has_left:
+                return Released(total, has_left)
 
     def register_runner(self, incarnation: str, node_id: str, host: str, pid: int, name: str) -> int:
         """A runner's id, for Outcome.runner."""
@@ -233,9 +280,10 @@ class DriverStore(ScheduleStore):
             assert bare is not None
             try:
                 with bare.cursor() as cursor:
-                    cursor.execute(QUERIES[name], given)
+                    cursor.execute(read_committed(found, QUERIES[name]), given)
                     return cursor.fetchall() if cursor.description else []
             except psycopg2.Error as error:
+                mark_stricter(found, error)
                 if bare.closed or error.pgcode == READ_ONLY:  # it leads to a standby, and would for ever
                     found.invalidate()
                     # What ended this connection (a restart, a fail-over) has most likely ended the pool's others too.
@@ -249,16 +297,27 @@ def commit_parameters(
     settlements: Sequence[Settlement],
     children: Sequence[Child] = (),
     taken: Sequence[Taken] = (),
+    claims: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
-    """All of commit_if_fenced but again: one array literal for each column."""
-    given: dict[str, Any] = {"driver": incarnation}
+    """All of commit_if_fenced but again: one array literal for each column. claims: as DriverStore.commit."""
+    held = _claims(outcomes, settlements) if claims is None else claims
+    given: dict[str, Any] = {
+        "driver": incarnation, "held_ids": texts([*held]), "held_claims": numbers([*held.values()]),
+    }  # fmt: skip
     parts: tuple[tuple[_Columns, Sequence[Any]], ...] = (
-        (_OUTCOMES, outcomes), (_SETTLEMENTS, settlements), (_CHILDREN, children), (_TAKEN, taken),
+        (_OUTCOMES, outcomes), (_SETTLEMENTS, settlements), (_CHILDREN, children),
+        (_TAKEN, [(each.id, each.node_key) for each in taken]),
     )  # fmt: skip
     for names, rows in parts:
         columns: Iterable[Sequence[Any]] = zip(*rows, strict=True) if rows else ((),) * len(names)
         given |= {name: write(column) for (name, write), column in zip(names, columns, strict=True)}
     return given
+
+
+def _claims(outcomes: Sequence[Outcome], settlements: Sequence[Settlement]) -> dict[str, int | None]:
+    """The executions that these are about, each by whichever claim of it, but as its settlement says."""
+    found = dict[str, int | None].fromkeys(each.execution_id for each in outcomes)
+    return found | {each.execution_id: each.claim for each in settlements}
 
 
 def _news(rows: Iterable[Sequence[Any]]) -> tuple[list[Signal], list[ChildEnd]]:

@@ -149,10 +149,11 @@ class Child(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A signal that a node takes along with its outcome."""
+    """A signal that a node of an execution takes along with its outcome."""
 
     id: int
     node_key: str
+    execution_id: str = ""
 
 
 class Signal(NamedTuple):
@@ -198,13 +199,35 @@ class StoredWorkflow(NamedTuple):
     graph: dict[str, Any]
 
 
+class Recorded(NamedTuple):
+    """What became of a commit. settled: executions that were settled. refused: those that this incarnation does not
+    hold by that claim, so that nothing of them was written. Of the others everything was recorded; a settlement that is
+    in neither was left out, because somebody else keeps the row locked."""
+
+    settled: frozenset[str]
+    refused: frozenset[str] = frozenset()
+
+
 class Reaped(NamedTuple):
-    """An incarnation that was reaped. requeued: executions taken from it."""
+    """An incarnation that has ended. requeued: executions taken from it. planned: it was stopped, and did not crash.
+
+    has_left: executions that somebody else keeps locked are its still.
+    """
 
     driver: str
     host: str
     pid: int
     requeued: int
+    planned: bool = False
+    has_left: bool = False
+
+
+class Released(NamedTuple):
+    """The planned end. moved: executions given back. has_left: somebody else keeps some locked; whoever comes by gives
+    them back, without counting a crash."""
+
+    moved: int
+    has_left: bool
 
 
 class DueSchedule(NamedTuple):

@@ -65,6 +65,7 @@ driver = Table(
     _must("pid", Integer),
     _must("host", Text),
     _must("info", JSONB, "'{}'"),
+    _must("stopped", Boolean, "false"),
 )
 
 execution = Table(

@@ -5,6 +5,7 @@ options.py       what a driver is told
 claimer.py       takes executions while there is room
 large.py         which large outcomes an execution needs to go on
 committer.py     the group commit
+ending.py        gives everything back in the end
 lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping, deleting what ended long ago
 news.py          what came for executions, sorted by execution

@@ -7,6 +7,9 @@ slow, and a lone outcome waits for nothing.
 
 An execution whose row somebody else keeps locked does not hold up the others: its end is left out, and tried again.
 
+Of an execution that this incarnation does not hold by the claim that the entry is about, the database writes nothing,
+and the driver hears NotHeld: whoever holds it goes on with it.
+
 When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
 executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
 execution back, no other end of it is written, and no node of it dropped: what was decided before it heard took the
@@ -26,8 +29,8 @@ from dray.cluster.driver.patience import Stopped, patiently
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
 from dray.store.driver_store import DriverStore
-from dray.store.errors import DataRefused, LeaseLost
-from dray.store.records import Child, ExecutionStatus, Kind, Outcome, Settlement, Taken
+from dray.store.errors import DataRefused, LeaseLost, Unavailable
+from dray.store.records import Child, ExecutionStatus, Kind, Outcome, Recorded, Settlement, Taken
 
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
 MAX_ENTRIES = 5_000
@@ -61,6 +64,12 @@ class Refused(NamedTuple):
     reason: str
 
 
+class NotHeld(NamedTuple):
+    """Nothing more of this run will be written: others have its execution, or this incarnation by another claim."""
+
+    run: ExecutionRun
+
+
 class LeaseGone(NamedTuple):
     """This incarnation may not write any more."""
 
@@ -68,7 +77,7 @@ class LeaseGone(NamedTuple):
 
 
 class Committer(threading.Thread):
-    """notify: takes CommitDone, Refused and LeaseGone, in this thread.
+    """notify: takes CommitDone, Refused, NotHeld and LeaseGone, in this thread.
 
     wrote: told of each transaction, how many outcomes it had and how many seconds it took.
     """
@@ -134,7 +143,11 @@ class Committer(threading.Thread):
             self._given, self._locked = self._locked + self._given, []
             self._busy = True
             size = count = 0
+            runs: dict[str, ExecutionRun] = {}
             for count, entry in enumerate(self._given, 1):
+                if runs.setdefault(entry.run.id, entry.run) is not entry.run:  # another claim of the same execution
+                    count -= 1
+                    break
                 size += len(entry.outcome.outcome or "") if entry.outcome else 0
                 size += len(entry.child.input) if entry.child else 0
                 if size > MAX_BYTES or count == MAX_ENTRIES:
@@ -164,31 +177,41 @@ class Committer(threading.Thread):
         settlements = [entry.settlement for entry in batch if entry.settlement is not None]
         children = [_child(entry, entry.child) for entry in batch if entry.child is not None]
         taken = [
-            Taken(entry.signal, entry.outcome.node_key if entry.outcome else "")
+            Taken(entry.signal, entry.outcome.node_key if entry.outcome else "", entry.run.id)
             for entry in batch
             if entry.signal is not None
         ]
+        claims = {entry.run.id: entry.run.claim.claim_count for entry in batch}
         failpoints.hit("before_commit")
-        store, incarnation = self._store, self._incarnation
+        unsure = False
+
+        def write() -> Recorded:
+            nonlocal unsure
+            try:
+                return self._store.commit(self._incarnation, outcomes, settlements, children, taken, claims)
+            except Unavailable as error:
+                unsure |= error.lost
+                raise
+
         began = time.monotonic()
-        settled = patiently(
-            "commit", lambda: store.commit(incarnation, outcomes, settlements, children, taken), self._ended
-        )
+        settled, refused = patiently("commit", write, self._ended)
         self._wrote(len(outcomes), time.monotonic() - began)
         failpoints.hit("after_commit")
-        left_out = [each.execution_id for each in settlements if each.execution_id not in settled]
-        if left_out:  # they are not ours any more, or locked by somebody who takes his time
-            held = patiently("commit", lambda: store.held(incarnation, left_out), self._ended)
-            locked = [
-                entry
-                for entry in batch
-                if (end := entry.settlement) is not None
-                and end.execution_id in held
-                and end.claim in (None, held[end.execution_id])
-            ]
-            self._locked += locked
-            batch = [entry for entry in batch if entry not in locked]
+        if len(settled) < len(settlements):
+            self._locked += [entry for entry in batch if _is_left(entry, settled, refused)]
+            batch = [entry for entry in batch if not _is_left(entry, settled, refused)]
+        if refused:
+            batch = self._without(batch, refused, unsure)
         self._done(batch)
+
+    def _without(self, batch: list[Entry], refused: frozenset[str], unsure: bool) -> list[Entry]:
+        """What was written. unsure: so was what gave an execution back, where the try whose answer was lost did it."""
+        ended = {entry.run.id for entry in batch if entry.settlement is not None} if unsure else set()
+        lost = {entry.run.id: entry.run for entry in batch if entry.run.id in refused and entry.run.id not in ended}
+        for run in lost.values():
+            self._refused.discard(run)
+            self._notify(NotHeld(run))
+        return [entry for entry in batch if entry.run.id not in lost]
 
     def _split(self, batch: list[Entry], error: DataRefused) -> None:
         executions = list(dict.fromkeys(entry.run.id for entry in batch))
@@ -223,6 +246,11 @@ class Committer(threading.Thread):
                 FailureType.ERROR_REFUSED, f"the database cannot hold this execution's error: {error.reason}"
             )
             self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
+
+
+def _is_left(entry: Entry, settled: frozenset[str], refused: frozenset[str]) -> bool:
+    """Whether its end was left out, because somebody who takes his time has the row locked."""
+    return entry.settlement is not None and entry.run.id not in settled and entry.run.id not in refused
 
 
 def _follows(entry: Entry) -> bool:

@@ -4,7 +4,7 @@ Everything that happens arrives in one inbox. A turn takes all that is in it, ha
 (ExecutionRun.handle, pure) and gives the commands to the pool and the committer, once per turn. The threads around it:
 
     claimer        takes executions while there is room            -> ClaimedBatch
-    committer      writes outcomes, all that gathered in one go     -> CommitDone, Refused
+    committer      writes outcomes, all that gathered in one go     -> CommitDone, Refused, NotHeld
     lease keeper   renews the lease                                -> LeaseGone
     housekeeper    timers, controls, reaping                       -> Controls
     scheduler      starts what schedules ask for
@@ -30,7 +30,7 @@ from dray.actors.registry import HANDLERS
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
 from dray.cluster.driver.clerk import Clerk, RunnerEntered
-from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, Refused
+from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, NotHeld, Refused
 from dray.cluster.driver.ending import release, stop_all
 from dray.cluster.driver.housekeeper import Controls, Housekeeper
 from dray.cluster.driver.lease_keeper import LeaseKeeper
@@ -112,6 +112,7 @@ class Driver:
             RunnerLost: self._on_pool,
             RunnerEntered: self._on_entered,
             Refused: self._on_refused,
+            NotHeld: self._on_not_held,
             Controls: self._on_controls,
             Drain: self._on_drain,
             LeaseGone: self._on_lease_gone,
@@ -229,6 +230,8 @@ class Driver:
             if isinstance(found.graph, GraphInvalid):
                 self._refuse_graph(found, found.graph)
                 continue
+            if (earlier := self._runs.get(found.claim.id)) is not None:
+                self._drop(earlier)  # of a claim that is over: nothing more of it would be written
             run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
             self._handle(run, Begin(found.stored, found.signals, found.children), now)
         failpoints.hit("after_plan")
@@ -276,6 +279,20 @@ class Driver:
 
     def _on_refused(self, event: Refused, now: float) -> None:
         self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
+
+    def _on_not_held(self, event: NotHeld, now: float) -> None:
+        run = event.run
+        log.warning("dropped an execution that this claim does not hold", execution=run.id, claim=run.claim.claim_count)
+        self._drop(run)
+        if self._runs.get(run.id) is run:
+            del self._runs[run.id]
+
+    def _drop(self, run: ExecutionRun) -> None:
+        """Forget it: nothing of it is written, repeated or failed."""
+        if not run.closed:
+            run.closed = True
+            self._abandon(run, None)
+            self._entries = [entry for entry in self._entries if entry.run is not run]
 
     def _on_controls(self, event: Controls, now: float) -> None:
         for execution, control in event.asked:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dray.cluster import logs
 from dray.cluster.driver.news import by_execution
@@ -26,6 +26,8 @@ WAKE_LIMIT = 1_000
 PRUNE_LIMIT = 500  # executions that are deleted in one go
 PRUNE_SHARE = 10  # a tenth of this thread's time at most
 PRUNE_PAUSE = 300.0  # seconds until the next round, when all that is old has been looked at
+
+Done = TypeVar("Done")
 
 log = logs.get("housekeeper")
 
@@ -59,7 +61,7 @@ class Housekeeper(threading.Thread):
         self._notify = notify
         self._woken = woken
         self._keep = keep
-        self._next_prune = time.monotonic()
+        self._next_reap = self._next_prune = time.monotonic()
         self._pruned: str | None = None  # how far this round has come
         self._deleted = 0
         self._ended = threading.Event()
@@ -69,21 +71,26 @@ class Housekeeper(threading.Thread):
 
     def run(self) -> None:
         pause = 0.0
-        next_reap = time.monotonic()
-        while not self._ended.wait(pause):
-            pause = TURN
-            try:
-                pause = patiently("timers and controls", self._turn, self._ended)
-                if time.monotonic() >= next_reap:
-                    self._reap()
-                    next_reap = time.monotonic() + self._reap_every
-                self._prune()
-            except Stopped:
-                return
-            except StoreError as error:
-                log.warning("housekeeping failed", reason=str(error))
-            except Exception:  # a bug of ours; without this thread no timer and no cancel would work
-                log.exception("housekeeping failed")
+        try:
+            while not self._ended.wait(pause):
+                turn = self._guarded(lambda: patiently("timers and controls", self._turn, self._ended))
+                pause = TURN if turn is None else turn
+                self._guarded(self._reap)
+                self._guarded(self._prune)
+        except Stopped:
+            pass
+
+    def _guarded(self, step: Callable[[], Done]) -> Done | None:
+        """What goes wrong with one of them must not keep the others from being done."""
+        try:
+            return step()
+        except Stopped:
+            raise
+        except StoreError as error:
+            log.warning("housekeeping failed", reason=str(error))
+        except Exception:  # a bug of ours; without this thread no timer and no cancel would work
+            log.exception("housekeeping failed")
+        return None
 
     def _turn(self) -> float:
         """Seconds until the next turn."""
@@ -103,11 +110,13 @@ class Housekeeper(threading.Thread):
         return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
 
     def _reap(self) -> None:
+        if time.monotonic() < self._next_reap:
+            return
+        self._next_reap = time.monotonic() + self._reap_every
         for dead in self._store.reap():  # not patiently: an execution that somebody keeps locked is for the next turn
-            log.warning(
-                "reaped a driver whose lease ran out",
-                incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued,
-            )  # fmt: skip
+            if dead.requeued or not dead.has_left:
+                how = "gave back what a stopped driver held" if dead.planned else "reaped a driver whose lease ran out"
+                log.warning(how, incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued)
             if dead.requeued:
                 self._woken()
 

@@ -3,12 +3,10 @@
 SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text
 FROM dray.claim_if_fenced(%(driver)s::uuid, %(queues)s::text[], %(limit)s);
 
--- name: claimed_unheard
--- What this incarnation holds and does not know of: a claim whose answer was lost took it. In the form of a claim's answer.
-SELECT e.id::text, e.workflow_id, e.claim_count, e.crash_count,
-    extract(epoch FROM clock_timestamp() - e.started_at)::float8 AS age, i.input::text
-FROM dray.execution e LEFT JOIN dray.execution_input i ON i.execution_id = e.id
-WHERE e.owner = %(driver)s::uuid AND e.id <> ALL (%(held)s::uuid[]) ORDER BY e.id LIMIT %(limit)s;
+-- name: claim_unheard
+-- running -> running: a claim whose answer was lost took it, and this one takes it anew; see the function. A row without an id: there is more.
+SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text
+FROM dray.claim_unheard(%(driver)s::uuid, %(held)s::uuid[], %(limit)s);
 
 -- name: load_checkpoints
 -- Everything recorded of these executions, in the order in which it was recorded for each node. But no outcome that takes more than 32 KiB where

@@ -14,13 +14,13 @@ WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() RETURNING 1;
 -- Idle drivers say so, and only then does submit send a NOTIFY.
 UPDATE dray.driver SET listening = %(listening)s WHERE id = %(driver)s::uuid AND listening <> %(listening)s;
 
--- name: reap
--- running -> queued, for incarnations whose lease ran out; see the function.
-SELECT driver::text, host, pid, requeued FROM dray.reap();
+-- name: reap_next
+-- running -> queued, for the next incarnation that has ended; see the function. No row: there is none besides those in :done.
+SELECT driver::text, host, pid, requeued, planned, has_left FROM dray.reap_next(%(done)s::uuid[], %(most)s);
 
 -- name: release
--- running -> queued for all that this incarnation holds, and its end; NULL if it was reaped before.
-SELECT dray.release(%(driver)s::uuid);
+-- running -> queued for what this incarnation holds, and its end; see the function. moved NULL: it was reaped before.
+SELECT moved, has_left FROM dray.release(%(driver)s::uuid, %(most)s);
 
 -- name: register_runner
 INSERT INTO dray.runner (driver, node_id, host, pid, name)

@@ -52,7 +52,7 @@ def test_what_runs_is_marked_and_its_driver_sees_it(store: DriverStore, client: 
     assert client.cancel(claim.id) == "cancelling"
     assert store.controls(incarnation) == [(claim.id, "cancel")]
     assert store.controls(register(store)) == []
-    assert store.commit(incarnation, [], [end(claim.id, "cancelled"), end(other.id)]) == {claim.id, other.id}
+    assert store.commit(incarnation, [], [end(claim.id, "cancelled"), end(other.id)]).settled == {claim.id, other.id}
     assert (status(sql, claim.id), control(sql, claim.id)) == ("cancelled", None)
     assert store.controls(incarnation) == []
 
@@ -105,9 +105,9 @@ def test_a_settlement_that_waited_for_a_cancel(
     incarnation, (claim,) = claimed(store, client)
     with transaction(database) as cancel:
         cancel.execute(CANCEL, (claim.id,))
-        assert store.commit(incarnation, [outcome(claim.id)], [end(claim.id, asked, 60)]) == set()
+        assert store.commit(incarnation, [outcome(claim.id)], [end(claim.id, asked, 60)]).settled == set()
         commit(cancel)
-    assert store.commit(incarnation, [], [end(claim.id, asked, 60)]) == {claim.id}
+    assert store.commit(incarnation, [], [end(claim.id, asked, 60)]).settled == {claim.id}
     found = client.get(claim.id)
     assert (found.status, found.wake_at) == (becomes, None)
     assert found.finished_at is not None

@@ -198,9 +198,9 @@ def test_what_a_claim_took_whose_answer_was_lost_is_given_by_the_next(engine: En
     first = store.claim(incarnation, QUEUES, 2)
     second = store.claim(incarnation, QUEUES, 2)
     assert [each.id for each in first + second] == unheard
-    assert {(each.claim_count, each.input is None) for each in first + second} == {(1, False)}
+    assert {(each.claim_count, each.input is None) for each in first + second} == {(2, False)}, "by a new claim"
     assert store.claim(incarnation, QUEUES, 2) == []
-    assert store.commit(incarnation, [], [end(each) for each in unheard]) == set(unheard)
+    assert store.commit(incarnation, [], [end(each) for each in unheard]).settled == set(unheard)
 
 
 def test_what_was_settled_and_claimed_again_is_not_taken_for_unheard(engine: Engine, client: Client) -> None:
@@ -222,13 +222,13 @@ def test_a_commit_repeated_after_a_lost_answer_leaves_a_new_claim_of_its_incarna
 ) -> None:
     incarnation, (first,) = claimed(store, client)
     park = end(first.id, "waiting", 0.0)._replace(claim=first.claim_count)
-    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]) == {first.id}
+    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]).settled == {first.id}
     assert store.wake_due(9)[0] == 1
     (second,) = store.claim(incarnation, QUEUES, 9)
-    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]) == frozenset()
+    assert store.commit(incarnation, [outcome(first.id, kind=Kind.RETRIED, wait=0.0)], [park]).settled == frozenset()
     assert status(sql, first.id) == "running"
-    assert store._unheard(incarnation, 9) == [], "it is held"
-    assert store.commit(incarnation, [], [end(first.id)._replace(claim=second.claim_count)]) == {first.id}
+    assert store._claim_unheard(incarnation, 9) == [], "it is held"
+    assert store.commit(incarnation, [], [end(first.id)._replace(claim=second.claim_count)]).settled == {first.id}
 
 
 def test_an_execution_that_came_back_from_a_reap_is_claimed_once_more(

@@ -36,7 +36,7 @@ def test_outcomes_and_the_end_are_recorded_together(store: DriverStore, client: 
     runner = store.register_runner(incarnation, "ray-node", "there", 77, "dray-runner-1")
     outcomes = [outcome(each.id, node, runner=runner, duration_ms=12) for each in claims for node in ("a", "b")]
     ended = [end(claims[0].id), end(claims[1].id, "failed")]
-    assert store.commit(incarnation, outcomes, ended) == {claims[0].id, claims[1].id}
+    assert store.commit(incarnation, outcomes, ended).settled == {claims[0].id, claims[1].id}
     assert [client.get(each.id).status for each in claims] == ["completed", "failed", "running"]
     assert client.get(claims[1].id).error == {"type": "x", "message": "y"}
     found = client.attempts(claims[2].id)
@@ -51,18 +51,18 @@ def test_outcomes_and_the_end_are_recorded_together(store: DriverStore, client: 
 
 def test_nothing_to_commit_is_only_a_look_at_the_lease(store: DriverStore, client: Client) -> None:
     incarnation, _ = claimed(store, client)
-    assert store.commit(incarnation, [], []) == frozenset()
+    assert store.commit(incarnation, [], []).settled == frozenset()
 
 
 def test_a_commit_repeated_after_a_lost_answer_changes_nothing(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, (first, second) = claimed(store, client, 2)
     outcomes, ended = [outcome(first.id), outcome(second.id)], [end(first.id), end(second.id, "waiting", 60)]
-    assert store.commit(incarnation, outcomes, ended) == {first.id, second.id}
+    assert store.commit(incarnation, outcomes, ended).settled == {first.id, second.id}
     everything = (
         "SELECT e::text, c::text FROM dray.execution e JOIN dray.checkpoint c ON c.execution_id = e.id ORDER BY 1"
     )
     before = sql(everything)
-    assert store.commit(incarnation, outcomes, ended) == frozenset()
+    assert store.commit(incarnation, outcomes, ended).settled == frozenset()
     assert sql(everything) == before
 
 
@@ -85,7 +85,7 @@ def test_a_repetition_waits_for_the_first_one_where_that_is_still_under_way(
         again = Running(lambda: store.commit(incarnation, [outcome(claim.id, text="1")], [end(claim.id)]))
         until_blocked(sql)
         commit(first)
-    assert again.result() == frozenset()
+    assert again.result().settled == frozenset()
     assert status(sql, claim.id) == "completed"
     assert count(sql) == 1
 
@@ -113,7 +113,9 @@ def test_a_value_that_is_no_jsonb_refuses_the_whole_commit(
         store.commit(incarnation, [outcome(first.id), outcome(second.id, text=bad)], [end(first.id), end(second.id)])
     assert count(sql) == 0
     assert (status(sql, first.id), status(sql, second.id)) == ("running", "running")
-    assert store.commit(incarnation, [outcome(first.id)], [end(first.id)]) == {first.id}  # the connection is sound
+    assert store.commit(incarnation, [outcome(first.id)], [end(first.id)]).settled == {
+        first.id
+    }  # the connection is sound
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_every_json_value_comes_back_as_it_went(store: DriverStore, client: Clie
 def test_a_thousand_outcomes_are_one_commit(store: DriverStore, client: Client, sql: Sql) -> None:
     incarnation, claims = claimed(store, client, 100)
     outcomes = [outcome(each.id, f"n{node}") for each in claims for node in range(10)]
-    assert len(store.commit(incarnation, outcomes, [end(each.id) for each in claims])) == 100
+    assert len(store.commit(incarnation, outcomes, [end(each.id) for each in claims]).settled) == 100
     assert sql("SELECT count(*), count(DISTINCT xmin::text) FROM dray.checkpoint") == [(1000, 1)]
 
 
@@ -191,7 +193,7 @@ def test_commits_that_name_executions_in_opposite_orders_do_not_dead_lock(store:
     incarnation, claims = claimed(store, client, 200)
     ends = [end(each.id, "queued") for each in claims]
     both = [Running(lambda given=given: store.commit(incarnation, [], given)) for given in (ends, ends[::-1])]
-    assert sum(len(each.result()) for each in both) == 200, "each was settled once"
+    assert sum(len(each.result().settled) for each in both) == 200, "each was settled once"
 
 
 def test_a_reaper_and_a_commit_of_another_incarnation_do_not_meet(
@@ -201,8 +203,8 @@ def test_a_reaper_and_a_commit_of_another_incarnation_do_not_meet(
     incarnation, (own,) = claimed(store, client)
     expire(sql, late)
     with transaction(database) as reaper:
-        reaper.execute("SELECT * FROM dray.reap()")
-        assert store.commit(incarnation, [outcome(own.id)], [end(own.id), end(theirs.id)]) == {own.id}
+        reaper.execute("SELECT * FROM dray.reap_next('{}', 9)")
+        assert store.commit(incarnation, [outcome(own.id)], [end(own.id), end(theirs.id)]).settled == {own.id}
         commit(reaper)
     assert status(sql, theirs.id) == "queued"
 

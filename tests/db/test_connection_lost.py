@@ -40,7 +40,7 @@ def test_a_killed_connection_is_unavailable_once_and_then_works(other: Engine, c
         victim.commit(incarnation, [outcome(claim.id)], [end(claim.id)])
     assert caught.value.lost is True
     assert client.attempts(claim.id) == []
-    assert victim.commit(incarnation, [outcome(claim.id)], [end(claim.id)]) == {claim.id}
+    assert victim.commit(incarnation, [outcome(claim.id)], [end(claim.id)]).settled == {claim.id}
 
 
 def test_the_first_error_replaces_all_dead_connections_of_the_pool(other: Engine, sql: Sql) -> None:
@@ -90,7 +90,7 @@ def test_a_connection_that_dies_in_the_middle_of_a_commit_leaves_nothing(
             committing.result()
     assert client.attempts(claim.id) == []
     assert client.get(claim.id).status == "running"
-    assert victim.commit(incarnation, both, [end(claim.id)]) == {claim.id}
+    assert victim.commit(incarnation, both, [end(claim.id)]).settled == {claim.id}
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_what_runs_is_marked_and_its_driver_pauses_it(store: DriverStore, client
     incarnation, (claim, _) = claimed(store, client, 2)
     assert [client.pause(claim.id), client.pause(claim.id)] == ["pausing", "pausing"]
     assert store.controls(incarnation) == [(claim.id, "pause")]
-    assert store.commit(incarnation, [outcome(claim.id)], [end(claim.id, "paused")]) == {claim.id}
+    assert store.commit(incarnation, [outcome(claim.id)], [end(claim.id, "paused")]).settled == {claim.id}
     assert row(sql, claim.id) == ("paused", None, False, True)
     assert client.resume(claim.id) == "queued"
 
@@ -59,7 +59,7 @@ def test_a_mark_that_is_taken_back(store: DriverStore, client: Client, sql: Sql)
     client.pause(claim.id)
     assert client.resume(claim.id) == "running"
     assert store.controls(incarnation) == []
-    assert store.commit(incarnation, [], [end(claim.id, "paused")]) == {claim.id}  # it was decided before
+    assert store.commit(incarnation, [], [end(claim.id, "paused")]).settled == {claim.id}  # it was decided before
     assert row(sql, claim.id) == ("queued", None, False, True)
 
 

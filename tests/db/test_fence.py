@@ -49,7 +49,7 @@ def test_it_writes_nothing_either_once_another_holds_the_execution(
     assert [each.claim_count for each in store.claim(other, QUEUES, 9)] == [2]
     with pytest.raises(LeaseLost):
         store.commit(late, [outcome(claim.id)], [end(claim.id)])
-    assert store.commit(other, [outcome(claim.id)], [end(claim.id)]) == {claim.id}
+    assert store.commit(other, [outcome(claim.id)], [end(claim.id)]).settled == {claim.id}
 
 
 def test_a_lease_that_ran_out_refuses_claim_commit_and_renewal_before_any_reaper_comes(
@@ -79,7 +79,7 @@ def test_an_unknown_incarnation_is_refused(store: DriverStore) -> None:
 def test_an_execution_of_another_incarnation_is_not_settled(store: DriverStore, client: Client, sql: Sql) -> None:
     _, (theirs,) = claimed(store, client)
     mine, (own,) = claimed(store, client)
-    assert store.commit(mine, [], [end(theirs.id), end(own.id)]) == {own.id}
+    assert store.commit(mine, [], [end(theirs.id), end(own.id)]).settled == {own.id}
     assert status(sql, theirs.id) == "running"
 
 
@@ -107,7 +107,7 @@ def test_a_live_incarnations_commit_waits_for_its_release_and_is_then_refused(
 ) -> None:
     incarnation, (claim,) = claimed(store, client)
     with transaction(database) as release:
-        release.execute("SELECT dray.release(%s)", (incarnation,))
+        release.execute("SELECT dray.release(%s, 9)", (incarnation,))
         waiting = Running(lambda: store.commit(incarnation, [outcome(claim.id)], [end(claim.id)]))
         until_blocked(sql)
         commit(release)
@@ -123,7 +123,7 @@ def test_a_claim_waits_for_the_release_of_its_own_incarnation_and_takes_nothing(
     (execution,) = submitted(client)
     incarnation = register(store)
     with transaction(database) as release:
-        release.execute("SELECT dray.release(%s)", (incarnation,))
+        release.execute("SELECT dray.release(%s, 9)", (incarnation,))
         waiting = Running(lambda: store.claim(incarnation, QUEUES, 9))
         until_blocked(sql)
         commit(release)
@@ -141,8 +141,8 @@ def test_expiry_goes_by_the_clock_not_by_the_start_of_the_transaction(
         sql("UPDATE dray.driver SET lease_until = clock_timestamp()")
         old.execute("SELECT now() < lease_until FROM dray.driver")
         assert old.fetchall() == [(True,)]
-        old.execute("SELECT driver::text FROM dray.reap()")
-        assert old.fetchall() == [(late,)]
+        old.execute(QUERIES["reap_next"], {"done": [], "most": 9})
+        assert [row[0] for row in old.fetchall()] == [late]
 
 
 def test_the_driver_row_is_locked_before_any_execution(
@@ -161,14 +161,15 @@ def test_the_driver_row_is_locked_before_any_execution(
         assert looker.fetchone() == (6,)
         looker.connection.rollback()
         other.connection.rollback()
-        assert [len(each.result()) for each in both] == [3, 3]
+        claim, ended = (each.result() for each in both)
+        assert (len(claim), len(ended.settled)) == (3, 3)
 
 
 def test_a_planned_stop_gives_back_without_a_crash_and_a_reap_counts_one(
     store: DriverStore, client: Client, sql: Sql
 ) -> None:
     first, (claim,) = claimed(store, client)
-    assert store.release(first) == 1
+    assert store.release(first) == (1, False)
     assert store.release(first) is None
     assert client.get(claim.id).crash_count == 0
     second = register(store)
@@ -213,8 +214,8 @@ def test_a_reaper_in_a_stricter_isolation_misses_a_claim_and_the_next_one_does_n
         reaper.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reaper.execute("SELECT 1")  # what it sees from here on is without the claim
         commit(claim)
-        reaper.execute("SELECT driver::text, requeued FROM dray.reap()")
-        assert reaper.fetchall() == [(late, 0)]
+        reaper.execute(QUERIES["reap_next"], {"done": [], "most": 9})
+        assert [(row[0], row[3]) for row in reaper.fetchall()] == [(late, 0)]
         commit(reaper)
     assert [(each.driver, each.requeued) for each in store.reap()] == [(late, 1)]
     assert status(sql, execution) == "queued"

@@ -31,9 +31,9 @@ class Ended:
         return self.sql("SELECT e::text, dray.output(e.id)::text FROM dray.execution e")
 
     def settle(self, status: str) -> None:
-        assert self.store.commit(self.driver, [], [end(self.id, status, 60)]) == frozenset()
+        assert self.store.commit(self.driver, [], [end(self.id, status, 60)]).settled == frozenset()
         other = register(self.store)
-        assert self.store.commit(other, [], [end(self.id, status, 60)]) == frozenset()
+        assert self.store.commit(other, [], [end(self.id, status, 60)]).settled == frozenset()
 
     def mark(self) -> None:
         for mark in ("wake", "cancel", "begin"):
@@ -62,7 +62,7 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "bulk": lambda it: [it.client.bulk(each) for each in ("cancel", "pause", "resume")],
     "controls": lambda it: it.store.controls(it.driver),
     **{f"settle as {each.value}": lambda it, to=each.value: it.settle(to) for each in ExecutionStatus},
-    "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true)", id=it.driver),
+    "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true, 9)", id=it.driver),
     "release": lambda it: it.store.release(register(it.store)),
     "reap": lambda it: it.reap(),
     "limit_executions": lambda it: it.sql("SELECT dray.limit_executions(ARRAY[%(id)s]::uuid[], 't', 'k')", id=it.id),
@@ -88,6 +88,7 @@ def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
     made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel_one", "signal", "pause", "resume", "give_back"}
+    made |= {"claim_unheard"}
     made |= {"limit_executions", "pass", "wake_executions", "place_marks", "news_of_driver"}
     made |= {"cancel_below", "begin_children", "end_overdue"}
     assert writing == made | {"execution_moved"}  # a trigger, of what is queued
@@ -103,7 +104,7 @@ def test_a_settlement_in_flight_does_not_change_an_end_that_it_waited_for(
             "UPDATE dray.execution SET status = %s, owner = NULL, finished_at = now() WHERE id = %s", (ending, claim.id)
         )
         first.connection.commit()
-    assert store.commit(driver, [], [end(claim.id, "queued")]) == frozenset()
+    assert store.commit(driver, [], [end(claim.id, "queued")]).settled == frozenset()
     assert client.get(claim.id).status == ending
 
 

@@ -77,8 +77,8 @@ def test_a_signal_is_taken_with_the_answer_and_only_once(store: DriverStore, cli
     )
     (again,) = store.claim(incarnation, QUEUES, 9)
     given = ([outcome(claim.id, attempt=2)], [end(claim.id)], (), [Taken(found.id, "a")])
-    assert store.commit(incarnation, *given) == {again.id}
-    assert store.commit(incarnation, *given) == frozenset(), "an answer that was lost"
+    assert store.commit(incarnation, *given).settled == {again.id}
+    assert store.commit(incarnation, *given).settled == frozenset(), "an answer that was lost"
     assert store.news_of([claim.id]) == ([], [])
     assert sql("SELECT consumed_by, consumed_at IS NOT NULL FROM dray.signal") == [("a", True)]
 
@@ -207,8 +207,8 @@ def test_a_child_is_started_with_its_outcome(store: DriverStore, client: Client,
     store.claim(incarnation, ["fast"], 9)
     child = a_child(parent)
     given = ([waits(parent, awaits=f'{{"child": "{child.id}"}}')], [end(parent, "waiting")], [child])
-    assert store.commit(incarnation, *given) == {parent}
-    assert store.commit(incarnation, *given) == frozenset(), "an answer that was lost"
+    assert store.commit(incarnation, *given).settled == {parent}
+    assert store.commit(incarnation, *given).settled == frozenset(), "an answer that was lost"
     found = client.get(child.id)
     assert (found.status, found.priority, found.queue, found.input) == ("queued", 9, "fast", {"n": 7})
     assert sql("SELECT parent_id::text, depth, detached FROM dray.execution WHERE id = %(id)s::uuid", id=child.id) == [
@@ -299,7 +299,7 @@ def test_a_child_that_ends_while_its_parent_is_locked_leaves_a_mark(
     incarnation, parent, (child,) = parent_and_children(store, client)
     with transaction(database) as other:
         other.execute("SELECT 1 FROM dray.execution WHERE id = %s FOR UPDATE", (parent,))
-        assert store.commit(incarnation, [], [end(child)]) == {child}, "it waits for nobody"
+        assert store.commit(incarnation, [], [end(child)]).settled == {child}, "it waits for nobody"
         assert marks(sql) == [(parent, "wake")]
         assert store.place_marks(9) == 0
     assert store.place_marks(9) == 1
@@ -324,7 +324,7 @@ def test_two_children_end_in_two_drivers_at_once(store: DriverStore, client: Cli
     incarnation, parent, (first, second) = parent_and_children(store, client, 2)
     with transaction(database) as other:
         other.execute(QUERIES["commit_if_fenced"], commit_given(incarnation, [], [end(first)]))
-        assert store.commit(incarnation, [], [end(second)]) == {second}
+        assert store.commit(incarnation, [], [end(second)]).settled == {second}
         commit(other)
     assert status(sql, parent) == "queued"
     store.claim(incarnation, QUEUES, 9)
@@ -347,13 +347,14 @@ def test_families_end_in_many_drivers_without_dead_lock(store: DriverStore, clie
         barrier.wait()
         left = set(part)
         while left:
-            left -= store.commit(incarnation, [], [end(each) for each in sorted(left)])
+            left -= store.commit(incarnation, [], [end(each) for each in sorted(left)]).settled
 
     def park() -> None:
         barrier.wait()
         left = {each.id for each in parents}
         while left:
-            left -= store.commit(incarnation, [], [end(each, "waiting") for each in sorted(left, reverse=True)])
+            parks = [end(each, "waiting") for each in sorted(left, reverse=True)]
+            left -= store.commit(incarnation, [], parks).settled
 
     def send() -> None:
         barrier.wait()

@@ -39,7 +39,7 @@ def test_a_parked_execution_waits_until_its_timer_and_is_then_queued(
     store: DriverStore, client: Client, sql: Sql
 ) -> None:
     incarnation, (claim,) = claimed(store, client)
-    assert store.commit(incarnation, [], [end(claim.id, "waiting", 3600)]) == {claim.id}
+    assert store.commit(incarnation, [], [end(claim.id, "waiting", 3600)]).settled == {claim.id}
     assert row(sql, claim.id) == ("waiting", None, False, False)
     assert store.claim(incarnation, QUEUES, 9) == []
     woken, following = store.wake_due(9)
@@ -103,10 +103,10 @@ def test_a_park_does_not_lose_a_signal_that_commits_at_the_same_moment(
     with transaction(database) as signal:
         signal.execute(SIGNAL, (claim.id,))
         park = [end(claim.id, "waiting", 3600)]
-        assert store.commit(incarnation, [], park) == set(), "its row is locked"
-        assert store.held(incarnation, [claim.id]) == {claim.id: 1}, "so it is to be sent again"
+        assert store.commit(incarnation, [], park).settled == set(), "its row is locked"
+        assert store.commit(incarnation, [], park).refused == frozenset(), "so it is to be sent again"
         commit(signal)
-    assert store.commit(incarnation, [], park) == {claim.id}
+    assert store.commit(incarnation, [], park).settled == {claim.id}
     assert status(sql, claim.id) == "queued"
 
 

@@ -1,0 +1,12 @@
+"""A driver writes only to what it holds, and one that has ended is taken from bit by bit."""
+
+from __future__ import annotations
+
+from dray.store.migrations import run
+
+revision = "0008"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    run("0008_holding.sql", "0008_holding_drivers.sql")
