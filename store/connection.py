@@ -6,6 +6,9 @@ How a connection is used, so that it works behind a pooler that gives each trans
 - **`transaction(engine)`** for several statements: BEGIN and its two SET LOCAL go to the server together, so it costs
   two round trips more than its statements. A driver that is stopped half-way is thrown out by the server after `hold`
   seconds, so that it cannot keep the reaper waiting.
+- **READ COMMITTED**, whatever the default of the role or the database is: where it is another, each statement says so in
+  the same round trip (`read_committed`). What counts or looks again after it has waited for a lock must see what was
+  committed meanwhile.
 - **No session state**: no SET that lasts, no session advisory locks, no server-side prepared statements (psycopg2
   makes none), no `options=-c ...` at start-up, which poolers refuse or forget.
 
@@ -19,6 +22,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
@@ -45,6 +49,11 @@ _LIBPQ = {
     "tcp_user_timeout": 30_000,
     "client_encoding": "utf8",
 }
+
+# As the first of two statements in one message, it holds for the transaction that both of them are.
+_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+_STRICTER = "dray_stricter"  # in Connection.info: the default isolation of this connection is another
+_SERIALIZATION_FAILURE = "40001"
 
 _MISUSE = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
 
@@ -75,7 +84,27 @@ def connect(
         connect_args={**given, "application_name": application_name},
     )
     event.listen(engine, "handle_error", _on_error)
+    event.listen(engine, "connect", _learn_isolation)
     return engine
+
+
+def _learn_isolation(connection: Any, record: Any) -> None:
+    """Of a new connection: behind a pooler, of the session that it has just now. One round trip in its life."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW default_transaction_isolation")
+        record.info[_STRICTER] = cursor.fetchone()[0] != "read committed"
+    connection.rollback()
+
+
+def read_committed(found: Connection, statement: str) -> str:
+    """The statement, for a transaction of its own that is READ COMMITTED."""
+    return _READ_COMMITTED + statement if found.info.get(_STRICTER) else statement
+
+
+def mark_stricter(found: Connection, error: psycopg2.Error) -> None:
+    """In READ COMMITTED nothing fails to serialize: another session behind the pooler, with another default."""
+    if error.pgcode == _SERIALIZATION_FAILURE:
+        found.info[_STRICTER] = True
 
 
 @contextmanager

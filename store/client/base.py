@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from dray.store.connection import connect, connection, store_errors
+from dray.store.connection import connect, connection, read_committed, store_errors
 from dray.store.errors import DatabaseURLInvalid, DataRefused, ExecutionNotFound
 from dray.store.queries import QUERIES
 from dray.store.url import DatabaseURL
@@ -50,7 +50,10 @@ class ClientBase:
 
     def _ask(self, name: str, given: Mapping[str, Any]) -> Rows:
         with self._connection() as found:
-            return [tuple(row) for row in found.exec_driver_sql(QUERIES[name], dict(given)).all()]
+            statement = QUERIES[name]
+            if found is not self._database:  # else it is in a transaction of the caller's own
+                statement = read_committed(found, statement)
+            return [tuple(row) for row in found.exec_driver_sql(statement, dict(given)).all()]
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
