@@ -6,9 +6,9 @@ How a connection is used, so that it works behind a pooler that gives each trans
 - **`transaction(engine)`** for several statements: BEGIN and its two SET LOCAL go to the server together, so it costs
   two round trips more than its statements. A driver that is stopped half-way is thrown out by the server after `hold`
   seconds, so that it cannot keep the reaper waiting.
-- **READ COMMITTED**, whatever the default of the role or the database is: where it is another, each statement says so in
-  the same round trip (`read_committed`). What counts or looks again after it has waited for a lock must see what was
-  committed meanwhile.
+- **READ COMMITTED**, whatever the default of the role or the database is: where it is another, each statement says so
+  in the same round trip (`read_committed`). What counts or looks again after it has waited for a lock must see what
+  was committed meanwhile.
 - **No session state**: no SET that lasts, no session advisory locks, no server-side prepared statements (psycopg2
   makes none), no `options=-c ...` at start-up, which poolers refuse or forget.
 

@@ -158,9 +158,9 @@ class DriverStore(ScheduleStore):
         claims: Mapping[str, int | None] | None = None,
     ) -> Recorded:
         """Record outcomes, start children, take signals and settle executions, all or nothing but for what is refused:
-        of an execution that this incarnation does not hold by the claim in `claims` (id -> claim_count; None: whichever)
-        nothing is written. To those belongs also what an earlier call with a lost answer settled. Raises LeaseLost, and
-        DataRefused if a value cannot be stored or a child not be started."""
+        nothing is written of an execution that this incarnation does not hold by the claim in `claims` (id ->
+        claim_count; None: whichever). To those belongs also what an earlier call with a lost answer settled. Raises
+        LeaseLost, and DataRefused if a value cannot be stored or a child not be started."""
         held = _claims(outcomes, settlements) if claims is None else dict(claims)
         refused: set[str] = set()
         while True:

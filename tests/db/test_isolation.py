@@ -1,4 +1,4 @@
-"""A role or a database may have another default isolation than READ COMMITTED: every transaction of ours says its own."""
+"""A role or a database may have another default isolation: every transaction of ours says READ COMMITTED."""
 
 from __future__ import annotations
 
