@@ -226,28 +226,29 @@ class DriverStore(ScheduleStore):
         ((deleted, last),) = self._ask("prune", {"age": age, "statuses": None, "most": most, "behind": behind})
         return deleted, last
 
-    def reap(self) -> list[Reaped]:
-        """Requeue what incarnations hold that have ended, a transaction for each, and end them. What somebody keeps
-        locked is left to the next call."""
+    def reap(self, most: int = GIVE_BACK) -> list[Reaped]:
+        """Requeue what incarnations hold that have ended, at most `most` executions of one of them in a transaction,
+        and end them. What somebody keeps locked is left to the next call."""
         found: dict[str, Reaped] = {}
         done: list[str] = []
-        while rows := self._ask("reap_next", {"done": done, "most": GIVE_BACK}):
+        while rows := self._ask("reap_next", {"done": done, "most": most}):
             each = Reaped(*rows[0])
             earlier = found.get(each.driver)
             found[each.driver] = each._replace(requeued=each.requeued + (earlier.requeued if earlier else 0))
-            if each.requeued < GIVE_BACK:
+            if each.requeued < most:
                 done.append(each.driver)
         return list(found.values())
 
-    def release(self, incarnation: str) -> Released | None:
-        """The planned end: give everything back, but what somebody keeps locked. None: it had been reaped."""
+    def release(self, incarnation: str, most: int = GIVE_BACK) -> Released | None:
+        """The planned end: give everything back, `most` in a transaction, but what somebody keeps locked. None: it had
+        been reaped."""
         total = 0
         while True:
-            ((moved, has_left),) = self._ask("release", {"driver": incarnation, "most": GIVE_BACK})
+            ((moved, has_left),) = self._ask("release", {"driver": incarnation, "most": most})
             if moved is None:
                 return None
             total += moved
-            if moved < GIVE_BACK or not has_left:
+            if moved < most or not has_left:
                 return Released(total, has_left)
 
     def register_runner(self, incarnation: str, node_id: str, host: str, pid: int, name: str) -> int:

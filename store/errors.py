@@ -3,6 +3,7 @@
     StoreError                 the database refused a statement (anything without a class of its own below)
     ├── DatabaseURLInvalid     a connection string that cannot be used
     ├── Unavailable            no answer now, or not this time: try the whole transaction again later
+    │   └── TookTooLong        longer than the server lets a statement take: try again with less
     ├── AccessRefused          the database answers, but not to us: wrong password, database or rights
     ├── SchemaMissing          the tables are missing or older than this program
     ├── SchemaNewer            the tables are newer than this program
@@ -34,10 +35,10 @@ _AGAIN = (
     "40",  # serialization failure, dead-lock: the server rolled back so that somebody else could go on
     "53",  # too many connections, disk full, out of memory
     "55P03",  # lock_timeout
-    "57014",  # statement_timeout
     "58",  # I/O error of the server
     "25006",  # read only: a standby after a fail-over, or a provider's disk limit
 )
+_TOO_LONG = "57014"  # statement_timeout, pg_cancel_backend
 _NO_ACCESS = ("28", "3D000", "42501")
 _NO_SCHEMA = ("3F000", "42P01", "42703", "42883")  # no such schema, table, column, function
 _BAD_DATA = ("22", "23", "54")  # 54: JSON nested too deep or a value too large
@@ -79,6 +80,10 @@ class Unavailable(StoreError):
 
     def __str__(self) -> str:
         return f"database unavailable: {super().__str__()}"
+
+
+class TookTooLong(Unavailable):
+    """Longer than the server lets a statement take, or somebody cancelled it: the same with less in it may do."""
 
 
 class AccessRefused(StoreError):
@@ -217,6 +222,8 @@ def from_sqlstate(
         return AccessRefused(reason) if _ACCESS_TEXT.search(reason) else Unavailable(reason)
     if lost or sqlstate.startswith(_LOST):
         return Unavailable(reason, sqlstate)
+    if sqlstate == _TOO_LONG:
+        return TookTooLong(reason, sqlstate, lost=False)
     if sqlstate.startswith(_AGAIN):
         return Unavailable(reason, sqlstate, lost=False)
     if sqlstate.startswith(_NO_ACCESS):

@@ -5,13 +5,13 @@ options.py       what a driver is told
 claimer.py       takes executions while there is room
 large.py         which large outcomes an execution needs to go on
 committer.py     the group commit
-ending.py        gives everything back in the end
 lease_keeper.py  keeps the lease of this incarnation
 housekeeper.py   timers, controls, reaping, deleting what ended long ago
 news.py          what came for executions, sorted by execution
 timers.py        when which execution wants to be called again
 scheduler.py     starts what schedules ask for
 clerk.py         enters runners into the database
+portions.py      how much one statement is given
 patience.py      waits out a database that does not answer
 ending.py        gives back what is held, stops the parts
 observer.py      what the driver tells about itself

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 from dray.cluster import failpoints, logs
@@ -21,6 +20,7 @@ from dray.cluster.driver.committer import LeaseGone
 from dray.cluster.driver.large import UNREAD, wanted
 from dray.cluster.driver.news import by_execution
 from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.portions import Given, Portion, Row
 from dray.cluster.errors import GraphInvalid, Problem
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
@@ -75,6 +75,9 @@ class Claimer(threading.Thread):
         self._listens = listens
         self._listening = False
         self._notify = notify
+        self._claims = Portion("claim", batch)
+        self._loads = Portion("load", batch)
+        self._large_loads = Portion("load large outcomes", LARGE_BATCH)
         self._graphs: OrderedDict[int, Graph | GraphInvalid] = OrderedDict()
         self._changed = threading.Condition()
         self._ended = threading.Event()
@@ -117,8 +120,8 @@ class Claimer(threading.Thread):
         pause = 0.0
         try:
             while limit := self._wait(pause):
-                found = self._claim(limit)
-                pause = self._next_pause(len(found), limit, pause)
+                found, asked = self._claim(limit)
+                pause = self._next_pause(found, asked, pause)
         except Stopped:
             pass
         except LeaseLost as error:
@@ -140,8 +143,13 @@ class Claimer(threading.Thread):
                 self._changed.wait(left if self._asked and left > 0 else None)
         return 0
 
-    def _claim(self, limit: int) -> list[Claimed]:
-        claimed = patiently("claim", lambda: self._store.claim(self._incarnation, self._queues, limit), self._ended)
+    def _claim(self, limit: int) -> tuple[int, int]:
+        """How many were claimed, and how many were asked for."""
+
+        def claim(count: int) -> list[Claimed]:
+            return self._store.claim(self._incarnation, self._queues, count)
+
+        claimed, asked = patiently("claim", lambda: self._claims.ask(claim, limit), self._ended)
         if claimed:
             failpoints.hit("after_claim")
             batch = self._load(claimed)
@@ -153,7 +161,7 @@ class Claimer(threading.Thread):
                 self._handed_over = False
         if claimed:
             self._notify(ClaimedBatch(batch))
-        return claimed
+        return len(claimed), asked
 
     def _next_pause(self, found: int, limit: int, pause: float) -> float:
         """Seconds until the next look. Whoever waits for work says so in the database, and only then is notified: so
@@ -174,12 +182,15 @@ class Claimer(threading.Thread):
             patiently("listen", lambda: self._store.set_listening(self._incarnation, listening), self._ended)
             self._listening = listening
 
+    def _loaded(self, call: Callable[[Sequence[Given]], list[Row]], ids: Sequence[Given]) -> list[Row]:
+        return patiently("load", lambda: self._loads.each(call, ids), self._ended)
+
     def _load(self, claimed: list[Claimed]) -> list[Found]:
         graphs = self._load_graphs({each.workflow_id for each in claimed})
         again = [each.id for each in claimed if each.claim_count > 1]
         stored: defaultdict[str, list[StoredOutcome]] = defaultdict(list)
         if again:
-            for outcome in patiently("load", lambda: self._store.load_checkpoints(again), self._ended):
+            for outcome in self._loaded(self._store.load_checkpoints, again):
                 stored[outcome.execution_id].append(outcome)
             for each in claimed:
                 if any(outcome.large for outcome in stored.get(each.id, ())):
@@ -192,20 +203,23 @@ class Claimer(threading.Thread):
         """The same with the large outcomes that something still reads, a few at a time."""
         missing = [] if isinstance(graph, GraphInvalid) else wanted(graph, stored)
         loaded: dict[tuple[str, int], StoredOutcome] = {}
-        for start in range(0, len(missing), LARGE_BATCH):
-            load_some = partial(self._store.load_outcomes, missing[start : start + LARGE_BATCH])
-            loaded |= {(each.node_key, each.attempt): each for each in patiently("load", load_some, self._ended)}
+        if missing:
+            found = patiently("load", lambda: self._large_loads.each(self._store.load_outcomes, missing), self._ended)
+            loaded = {(each.node_key, each.attempt): each for each in found}
         unread = [each._replace(outcome=UNREAD) if each.large else each for each in stored]
         return [loaded.get((each.node_key, each.attempt), each) for each in unread]
 
     def _with_news(self, found: list[Found], waited: list[str]) -> list[Found]:
-        news = by_execution(*patiently("load", lambda: self._store.news_of(waited), self._ended))
+        told = self._loaded(lambda some: [self._store.news_of(some)], waited)
+        news = by_execution(
+            [each for signals, _ in told for each in signals], [each for _, children in told for each in children]
+        )
         return [each._replace(**news[each.claim.id]._asdict()) if each.claim.id in news else each for each in found]
 
     def _load_graphs(self, ids: set[int]) -> dict[int, Graph | GraphInvalid]:
         missing = [each for each in ids if each not in self._graphs]
         if missing:
-            for workflow in patiently("load", lambda: self._store.load_workflows(missing), self._ended):
+            for workflow in self._loaded(self._store.load_workflows, missing):
                 try:
                     graph: Graph | GraphInvalid = load(workflow.id, workflow.name, workflow.version, workflow.graph)
                 except GraphInvalid as error:

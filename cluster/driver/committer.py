@@ -5,6 +5,8 @@ database. The outcomes of one execution are written in that order, so that one w
 it. While one transaction is under way the next entries pile up, so the batch is as large as the database is
 slow, and a lone outcome waits for nothing.
 
+A batch that takes longer than the server lets a statement take is halved, down to one entry.
+
 An execution whose row somebody else keeps locked does not hold up the others: its end is left out, and tried again.
 
 Of an execution that this incarnation does not hold by the claim that the entry is about, the database writes nothing,
@@ -26,10 +28,11 @@ from typing import NamedTuple
 from dray.actors.messages import FailureType
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.portions import Portion
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
 from dray.store.driver_store import DriverStore
-from dray.store.errors import DataRefused, LeaseLost, Unavailable
+from dray.store.errors import DataRefused, LeaseLost, TookTooLong, Unavailable
 from dray.store.records import Child, ExecutionStatus, Kind, Outcome, Recorded, Settlement, Taken
 
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
@@ -99,6 +102,7 @@ class Committer(threading.Thread):
         self._changed = threading.Condition()
         self._busy = False
         self._ended = threading.Event()
+        self._portion = Portion("commit", MAX_ENTRIES)
         self._refused: set[ExecutionRun] = set()  # an outcome of each is not stored, and it has not been given back
 
     def add(self, entries: list[Entry]) -> None:
@@ -143,6 +147,7 @@ class Committer(threading.Thread):
             self._given, self._locked = self._locked + self._given, []
             self._busy = True
             size = count = 0
+            most = self._portion.size
             runs: dict[str, ExecutionRun] = {}
             for count, entry in enumerate(self._given, 1):
                 if runs.setdefault(entry.run.id, entry.run) is not entry.run:  # another claim of the same execution
@@ -150,7 +155,7 @@ class Committer(threading.Thread):
                     break
                 size += len(entry.outcome.outcome or "") if entry.outcome else 0
                 size += len(entry.child.input) if entry.child else 0
-                if size > MAX_BYTES or count == MAX_ENTRIES:
+                if size > MAX_BYTES or count == most:
                     break
             batch, self._given = self._given[:count], self._given[count:]
             return batch
@@ -162,6 +167,11 @@ class Committer(threading.Thread):
             self._write(batch)
         except DataRefused as error:
             self._split(batch, error)
+        except TookTooLong:
+            half = len(batch) // 2
+            self._portion.halve(len(batch))
+            self._commit(batch[:half])
+            self._commit(batch[half:])
 
     def _is_void(self, entry: Entry) -> bool:
         return entry.run in self._refused and _follows(entry)
@@ -194,7 +204,7 @@ class Committer(threading.Thread):
                 raise
 
         began = time.monotonic()
-        settled, refused = patiently("commit", write, self._ended)
+        settled, refused = patiently("commit", write, self._ended, TookTooLong if len(batch) > 1 else None)
         self._wrote(len(outcomes), time.monotonic() - began)
         failpoints.hit("after_commit")
         if len(settled) < len(settlements):

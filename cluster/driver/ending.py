@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from dray.cluster import logs
+from dray.cluster.driver.portions import Portion
 from dray.store.connection import waits
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import GIVE_BACK, DriverStore
 from dray.store.errors import Unavailable
 
 PATIENCE = 5.0  # seconds for giving back; whoever told the driver to stop waits
@@ -18,10 +19,11 @@ log = logs.get("driver")
 
 def release(store: DriverStore, incarnation: str, lease_ttl: float) -> bool:
     """Give back what is held. False where it had been reaped, or the database does not answer in time."""
+    portion = Portion("release", GIVE_BACK)
     until = time.monotonic() + PATIENCE
     for pause in waits():
         try:
-            released = store.release(incarnation)
+            released, _ = portion.ask(lambda most: store.release(incarnation, most))
         except Unavailable as error:
             if time.monotonic() + pause > until:  # the lease will run out, and others go on then
                 log.warning("cannot give back what is held", reason=error.reason, lease_ttl=lease_ttl)

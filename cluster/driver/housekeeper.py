@@ -11,13 +11,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from dray.cluster import logs
 from dray.cluster.driver.news import by_execution
 from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.portions import Portion
 from dray.cluster.execution.commands import News
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import GIVE_BACK, DriverStore
 from dray.store.errors import StoreError
 
 TURN = 1.0  # seconds between two turns when no timer is due earlier; how long a cancel may take to be noticed
@@ -61,6 +63,10 @@ class Housekeeper(threading.Thread):
         self._notify = notify
         self._woken = woken
         self._keep = keep
+        self._wakes = Portion("timers", WAKE_LIMIT)
+        self._marks = Portion("marks", WAKE_LIMIT)
+        self._reaps = Portion("reap", GIVE_BACK)
+        self._prunes = Portion("prune", PRUNE_LIMIT)
         self._next_reap = self._next_prune = time.monotonic()
         self._pruned: str | None = None  # how far this round has come
         self._deleted = 0
@@ -94,18 +100,18 @@ class Housekeeper(threading.Thread):
 
     def _turn(self) -> float:
         """Seconds until the next turn."""
-        woken, next_due = self._store.wake_due(WAKE_LIMIT)
+        (woken, next_due), most_woken = self._wakes.ask(self._store.wake_due)
         if woken:
             log.debug("timers due", executions=woken)
             self._woken()
-        placed = self._store.place_marks(WAKE_LIMIT)
+        placed, most_placed = self._marks.ask(self._store.place_marks)
         if placed:
             self._woken()
         asked = self._store.controls(self._incarnation)
         news = list(by_execution(*self._store.news_of_driver(self._incarnation)).items())
         if asked or news:
             self._notify(Controls(asked, news))
-        if WAKE_LIMIT in (woken, placed):
+        if woken == most_woken or placed == most_placed:
             return 0.0
         return TURN if next_due is None else min(TURN, max(SHORTEST_TURN, next_due))
 
@@ -113,12 +119,17 @@ class Housekeeper(threading.Thread):
         if time.monotonic() < self._next_reap:
             return
         self._next_reap = time.monotonic() + self._reap_every
-        for dead in self._store.reap():  # not patiently: an execution that somebody keeps locked is for the next turn
+        for dead in self._reaps.ask(self._store.reap)[
+            0
+        ]:  # not patiently: an execution that somebody keeps locked is for the next turn
             if dead.requeued or not dead.has_left:
                 how = "gave back what a stopped driver held" if dead.planned else "reaped a driver whose lease ran out"
                 log.warning(how, incarnation=dead.driver, host=dead.host, pid=dead.pid, requeued=dead.requeued)
             if dead.requeued:
                 self._woken()
+
+    def _prune_some(self, keep: float, most: int) -> tuple[int, str | None]:
+        return self._store.prune(keep, most, self._pruned)
 
     def _prune(self) -> None:
         """One batch: a long history is deleted slowly, beside the work."""
@@ -126,7 +137,7 @@ class Housekeeper(threading.Thread):
         if self._keep is None or began < self._next_prune:
             return
         self._next_prune = began + PRUNE_PAUSE  # also where it fails
-        deleted, self._pruned = self._store.prune(self._keep, PRUNE_LIMIT, self._pruned)
+        (deleted, self._pruned), _ = self._prunes.ask(partial(self._prune_some, self._keep))
         self._deleted += deleted
         if self._pruned is not None:
             now = time.monotonic()

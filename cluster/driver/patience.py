@@ -19,17 +19,22 @@ class Stopped(Exception):
     """The driver ends, so nobody waits for the answer any more."""
 
 
-def patiently(what: str, call: Callable[[], Answer], stop: threading.Event) -> Answer:
+def patiently(
+    what: str, call: Callable[[], Answer], stop: threading.Event, but: type[Unavailable] | None = None
+) -> Answer:
     """call(), again and again with growing pauses for as long as the database is unavailable. what: named in the log.
 
     Each such call is one transaction and may be repeated: if the acknowledgement of the first was lost, the second
-    changes nothing. Raises Stopped when `stop` is set meanwhile, and what call() raises besides Unavailable.
+    changes nothing. Raises Stopped when `stop` is set meanwhile, and what call() raises besides Unavailable; and of
+    Unavailable what is a `but`.
     """
     waited = 0.0
     for pause in waits():
         try:
             answer = call()
         except Unavailable as error:
+            if but is not None and isinstance(error, but):
+                raise
             log.warning("waiting for the database", what=what, reason=error.reason, again_in=pause)
             if stop.wait(pause):
                 raise Stopped from error

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.portions import Portion
 from dray.cluster.errors import ScheduleInvalid
 from dray.cluster.schedules import Bounds, Turn, decide, pause_after, timing_of
 from dray.store.driver_store import DriverStore
@@ -34,6 +35,7 @@ class Scheduler(threading.Thread):
         super().__init__(name="scheduler", daemon=True)
         self._store = store
         self._bounds = bounds
+        self._portion = Portion("schedules", BATCH)
         self._woken = woken
         self._ended = threading.Event()
 
@@ -55,7 +57,7 @@ class Scheduler(threading.Thread):
 
     def turn(self) -> float:
         """Look at what is due, each schedule once; gives the seconds until there is more to do. Raises StoreError."""
-        due, following = self._store.due_schedules(BATCH, TURN)
+        (due, following), _ = self._portion.ask(lambda most: self._store.due_schedules(most, TURN))
         moved = False
         for row in due:
             if self._ended.is_set():

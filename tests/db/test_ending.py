@@ -90,20 +90,17 @@ def test_one_dead_driver_is_one_transaction(store: DriverStore, client: Client, 
     assert counts(sql) == {("queued", 1): 4}
 
 
-def test_more_than_one_transaction_takes_is_given_back_as_well(
-    store: DriverStore, client: Client, sql: Sql, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dray.store.driver_store.GIVE_BACK", 3)
+def test_more_than_one_transaction_takes_is_given_back_as_well(store: DriverStore, client: Client, sql: Sql) -> None:
     dead, _ = claimed(store, client, 8)
     live, (kept,) = claimed(store, client)
     expire(sql, dead)
-    assert store.reap() == [Reaped(dead, "here", 1, 8, False, False)]
+    assert store.reap(3) == [Reaped(dead, "here", 1, 8, False, False)]
     assert counts(sql) == {("queued", 1): 8, ("running", 0): 1}
-    assert store.release(live) == (1, False)
+    assert store.release(live, 3) == (1, False)
     assert client.get(kept.id).crash_count == 0
     for count in (3, 4):
         stopped, _ = claimed(store, client, count)
-        assert store.release(stopped) == (count, False)
+        assert store.release(stopped, 3) == (count, False)
     assert drivers(sql) == []
 
 
