@@ -288,8 +288,7 @@ class Driver:
             del self._runs[run.id]
 
     def _drop(self, run: ExecutionRun) -> None:
-        """Forget it: nothing of it is written, repeated or failed."""
-        if not run.closed:
+        if not run.closed:  # nothing of it is written, repeated or failed
             run.closed = True
             self._abandon(run, None)
             self._entries = [entry for entry in self._entries if entry.run is not run]
