@@ -65,6 +65,25 @@ class Log:
             self._logger.log(level, "%s", event, exc_info=with_traceback, extra={"fields": fields})
 
 
+class Seldom:
+    """Says whether a line may be written that would say the same again and again: once in so many seconds for each
+    key."""
+
+    def __init__(self, seconds: float = 60.0, most: int = 1_000) -> None:
+        self._seconds = seconds
+        self._most = most
+        self._said: dict[object, float] = {}
+
+    def __call__(self, key: object) -> bool:
+        now = time.monotonic()
+        if now - self._said.get(key, -self._seconds) < self._seconds:
+            return False
+        if len(self._said) >= self._most:
+            self._said.clear()
+        self._said[key] = now
+        return True
+
+
 def get(name: str) -> Log:
     """The log of one part of the program, e.g. "driver"."""
     return Log(logging.getLogger(f"{ROOT}.{name}"))

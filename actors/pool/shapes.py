@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dray.actors.registry import HandlerSpec
+from dray.actors.registry import HANDLERS, HandlerSpec
 
 _WORDS = ("CPU", "GPU", "memory")
 
@@ -59,6 +59,23 @@ def shape_of(handler: HandlerSpec | None, default: Shape, asks: Asks | None = No
         labels=shape.labels if asks.labels is None else asks.labels,
         at_once=asks.at_once,
     )
+
+
+class Shapes:
+    """What the nodes of each type ask for. default: where neither the handler nor the node says."""
+
+    def __init__(self, default: Shape) -> None:
+        self._default = default
+        self._known: dict[str, Shape] = {}
+
+    def of(self, node_type: str, asks: Asks | None) -> Shape:
+        """A type that is not registered here asks for nothing: a runner will say so."""
+        if asks is not None:  # not kept: there may be as many as graphs
+            return shape_of(HANDLERS.get(node_type), self._default, asks)
+        shape = self._known.get(node_type)
+        if shape is None:
+            shape = self._known[node_type] = shape_of(HANDLERS.get(node_type), self._default)
+        return shape
 
 
 def _of_handler(handler: HandlerSpec, default: Shape) -> Shape:

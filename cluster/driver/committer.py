@@ -13,9 +13,8 @@ Of an execution that this incarnation does not hold by the claim that the entry 
 and the driver hears NotHeld: whoever holds it goes on with it.
 
 When the database refuses a value, the batch is halved until the execution that holds it stands alone; the other
-executions' entries are committed, and the driver hears OutcomeRefused for the one. Until it has answered by giving that
-execution back, no other end of it is written, and no node of it dropped: what was decided before it heard took the
-outcome for stored.
+executions' entries are committed, and the driver hears Refused for the one. Of what it decided before it heard that, no
+end of the execution is written, and no node dropped: that took the outcome for stored.
 """
 
 from __future__ import annotations
@@ -33,12 +32,14 @@ from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
 from dray.store.driver_store import DriverStore
 from dray.store.errors import DataRefused, LeaseLost, TookTooLong, Unavailable
-from dray.store.records import Child, ExecutionStatus, Kind, Outcome, Recorded, Settlement, Taken
+from dray.store.records import Child, Kind, Outcome, Recorded, Settlement, Taken
 
 # Of one transaction. A statement of this size is a few MiB and takes the database some 50 ms.
 MAX_ENTRIES = 5_000
 MAX_BYTES = 8 << 20
 TRY_AGAIN = 0.1  # seconds until the end of an execution is written again whose row was locked
+
+UNTOLD = error_text(FailureType.ERROR_REFUSED, "the database cannot hold this execution's error: see the driver's log")
 
 log = logs.get("committer")
 
@@ -46,7 +47,8 @@ log = logs.get("committer")
 class Entry(NamedTuple):
     """One outcome, or the end of one execution. number: of the outcome, as in Record.
 
-    child: to be started with the outcome. signal: the id of the one that it takes.
+    child: to be started with the outcome. signal: the id of the one that it takes. heard: how many refusals of outcomes
+    of this run the driver had heard when it decided this.
     """
 
     run: ExecutionRun
@@ -55,6 +57,7 @@ class Entry(NamedTuple):
     settlement: Settlement | None = None
     child: Child | None = None
     signal: int | None = None
+    heard: int = 0
 
 
 class CommitDone(NamedTuple):
@@ -103,7 +106,8 @@ class Committer(threading.Thread):
         self._busy = False
         self._ended = threading.Event()
         self._portion = Portion("commit", MAX_ENTRIES)
-        self._refused: set[ExecutionRun] = set()  # an outcome of each is not stored, and it has not been given back
+        self._refused: dict[ExecutionRun, int] = {}  # how many outcomes of each, until its end is written
+        self._seldom = logs.Seldom()
 
     def add(self, entries: list[Entry]) -> None:
         """Have these written, after all that was added before."""
@@ -174,11 +178,13 @@ class Committer(threading.Thread):
             self._commit(batch[half:])
 
     def _is_void(self, entry: Entry) -> bool:
-        return entry.run in self._refused and _follows(entry)
+        return entry.heard < self._refused.get(entry.run, 0) and _follows(entry)
 
     def _done(self, batch: list[Entry]) -> None:
         if self._refused:
-            self._refused.difference_update(entry.run for entry in batch if entry.settlement is not None)
+            for entry in batch:
+                if entry.settlement is not None:
+                    self._refused.pop(entry.run, None)
         if batch:
             self._notify(CommitDone(batch))
 
@@ -219,7 +225,7 @@ class Committer(threading.Thread):
         ended = {entry.run.id for entry in batch if entry.settlement is not None} if unsure else set()
         lost = {entry.run.id: entry.run for entry in batch if entry.run.id in refused and entry.run.id not in ended}
         for run in lost.values():
-            self._refused.discard(run)
+            self._refused.pop(run, None)
             self._notify(NotHeld(run))
         return [entry for entry in batch if entry.run.id not in lost]
 
@@ -236,26 +242,30 @@ class Committer(threading.Thread):
 
     def _one_by_one(self, batch: list[Entry]) -> None:
         """Of one execution: its end is only written if all of its outcomes were."""
-        refused = False
         for entry in batch:
-            if refused and (entry.outcome is None or _follows(entry)):
+            if self._is_void(entry):
                 continue
             try:
                 self._write([entry])
             except DataRefused as error:
-                refused = True
                 self._give_up(entry, error)
 
     def _give_up(self, entry: Entry, error: DataRefused) -> None:
+        run = entry.run
         if entry.outcome is not None:
-            self._refused.add(entry.run)
-            log.warning("outcome refused", execution=entry.run.id, node=entry.outcome.node_key, reason=error.reason)
-            self._notify(Refused(entry.run, entry.outcome, error.reason))
-        elif entry.settlement is not None:  # nothing in it but the text of its error
-            text = error_text(
-                FailureType.ERROR_REFUSED, f"the database cannot hold this execution's error: {error.reason}"
-            )
-            self._commit([entry._replace(settlement=entry.settlement._replace(error=text))])
+            self._refused[run] = self._refused.get(run, 0) + 1
+            if self._seldom((run.id, entry.outcome.node_key)):
+                log.warning("outcome refused", execution=run.id, node=entry.outcome.node_key, reason=error.reason)
+            self._notify(Refused(run, entry.outcome, error.reason))
+            return
+        end = entry.settlement
+        assert end is not None
+        if end.error not in (None, UNTOLD):  # nothing else of it is a text
+            self._commit([entry._replace(settlement=end._replace(error=UNTOLD))])
+            return
+        if self._seldom(run.id):
+            log.error("the end of an execution is refused, and tried again", execution=run.id, reason=error.reason)
+        self._locked.append(entry)
 
 
 def _is_left(entry: Entry, settled: frozenset[str], refused: frozenset[str]) -> bool:
@@ -265,12 +275,7 @@ def _is_left(entry: Entry, settled: frozenset[str], refused: frozenset[str]) -> 
 
 def _follows(entry: Entry) -> bool:
     """Whether it takes all outcomes before it for stored."""
-    end = entry.settlement
-    return (
-        end.status != ExecutionStatus.QUEUED
-        if end is not None
-        else entry.outcome is not None and entry.outcome.kind == Kind.DROPPED
-    )
+    return entry.settlement is not None or (entry.outcome is not None and entry.outcome.kind == Kind.DROPPED)
 
 
 def _child(entry: Entry, child: Child) -> Child:

@@ -25,8 +25,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dray.actors.messages import FailureType
-from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady, Shape, shape_of
-from dray.actors.registry import HANDLERS
+from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady
+from dray.actors.pool.shapes import Shapes
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
 from dray.cluster.driver.clerk import Clerk, RunnerEntered
@@ -57,7 +57,7 @@ from dray.cluster.execution.commands import (
     error_text,
 )
 from dray.cluster.execution.run import ExecutionRun
-from dray.cluster.graph.types import NO_GRAPH, Node
+from dray.cluster.graph.types import NO_GRAPH
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
 from dray.store.listener import Listener
@@ -98,7 +98,7 @@ class Driver:
         self._numbers = itertools.count(1)
         self._entries: list[Entry] = []  # of this turn
         self._timers = Timers()
-        self._shapes: dict[str, Shape] = {}
+        self._shapes = Shapes(options.default_shape)
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
@@ -266,7 +266,7 @@ class Driver:
 
     def _on_commit(self, event: CommitDone, now: float) -> None:
         latest: dict[ExecutionRun, int] = {}
-        for run, _, number, settlement, _, _ in event.entries:
+        for run, _, number, settlement, *_ in event.entries:
             if settlement is not None:
                 if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
                     del self._runs[run.id]
@@ -345,9 +345,10 @@ class Driver:
                     # It is not dispatched either, and one that has started is never started again.
                     self._withheld.add((run.id, command.outcome.node_key))
                     continue
-                self._entries.append(Entry(run, command.outcome, command.number, None, command.child, command.signal))
+                outcome, number, child, signal = command
+                self._entries.append(Entry(run, outcome, number, None, child, signal, run.refusals))
             elif type(command) is Settle:
-                self._entries.append(Entry(run, settlement=command.settlement))
+                self._entries.append(Entry(run, settlement=command.settlement, heard=run.refusals))
             elif type(command) is SetTimer:
                 self._timers.set(now + command.seconds, run, command.node)
             elif type(command) is Abandon:
@@ -360,7 +361,7 @@ class Driver:
         self._tasks[number] = (run, command.node, command.attempt)
         run.tasks[number] = command.node
         node = run.scopes.node(command.node)
-        shape = self._shape(node)
+        shape = self._shapes.of(node.type, node.asks)
         task = run.task(number, command.node, command.attempt, now)
         self._pool.add(node.spec, task, shape.alone() if command.suspect else shape)
 
@@ -374,15 +375,6 @@ class Driver:
             del run.tasks[number]
         if numbers:
             self._pool.cancel(numbers)
-
-    def _shape(self, node: Node) -> Shape:
-        default = self._options.default_shape
-        if node.asks is not None:  # not kept: there may be as many as graphs
-            return shape_of(HANDLERS.get(node.type), default, node.asks)
-        shape = self._shapes.get(node.type)
-        if shape is None:  # a type that is not registered here: a runner will say so
-            shape = self._shapes[node.type] = shape_of(HANDLERS.get(node.type), default)
-        return shape
 
     # Runners
 

@@ -33,6 +33,8 @@ from dray.cluster.execution.commands import (
 from dray.cluster.execution.standing import Standing
 from dray.store.records import Child, ExecutionStatus, Kind, Outcome
 
+MAX_REASON = 500  # characters of what the database says
+
 
 class ExecutionRun(Standing):
     """One execution that this driver holds: what to do about what happens."""
@@ -283,9 +285,16 @@ class ExecutionRun(Standing):
         return [*commands, self._settle(ExecutionStatus.WAITING, wake_in=max(0.0, min(times) - now) if times else None)]
 
     def _refused(self, event: OutcomeRefused) -> list[Command]:
-        """Record it as the node's failure and give the execution back: the plan went on as if it had been stored."""
+        """Record the refusal as the node's failure and give the execution back: the plan has gone on as if the outcome
+        had been stored, and the next claim begins from what is. Where that failure is refused too, the next claim would
+        come to the same again: the execution fails with a text that needs no outcome."""
         refused = event.outcome
+        self.refusals += 1
         node = refused.node_key.rpartition("/")[2]
-        error = error_text(FailureType.OUTPUT_REFUSED, f"the database cannot hold its outcome: {event.reason}", node)
+        reason = f"the database cannot hold its outcome: {event.reason[:MAX_REASON]}"
+        error = error_text(FailureType.OUTPUT_REFUSED, reason, node)
+        if (refused.node_key, refused.attempt) in self._unstorable:
+            return [Abandon(), self._settle(ExecutionStatus.FAILED, error=error)]
+        self._unstorable.add((refused.node_key, refused.attempt))
         failure = refused._replace(kind=Kind.FAILED, branch=None, wait=None, outcome=error)
         return [self._ledger.record(failure), Abandon(), self._settle(ExecutionStatus.QUEUED)]

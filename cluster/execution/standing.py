@@ -31,8 +31,8 @@ class Standing:
 
     __slots__ = (
         "_attempts", "_deadline", "_delayed", "_idle", "_in_doubt", "_jitter", "_ledger", "_news", "_pausing",
-        "_policy", "_started", "_timeout", "_waiting", "claim", "closed", "due", "graph", "id", "input", "scopes",
-        "tasks",
+        "_policy", "_started", "_timeout", "_unstorable", "_waiting", "claim", "closed", "due", "graph", "id", "input",
+        "refusals", "scopes", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Standing:
         self._started: set[int] = set()  # at_most_once nodes whose start is recorded, and no answer
         self._in_doubt: set[int] = set()  # those whose start was recorded by an earlier driver, and no answer
         self._pausing = False
+        self.refusals = 0  # outcomes that the database has refused
+        self._unstorable: set[tuple[str, int]] = set()  # their keys and attempts
 
     def task(self, number: int, node: int, attempt: int, now: float) -> NodeTask:
         """The message for a runner. number: echoed in the result."""

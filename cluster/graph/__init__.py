@@ -11,6 +11,7 @@ order.py         topological order, cycles, reach, ancestors
 loops.py         what a loop node is, and how it is drawn
 regions.py       the loops of a graph: regions that nest, each with one entry
 breaks.py        the same where break and continue are in it
+keys.py          how long the keys of nodes get
 bodies.py        the edges of loops as they are stored, and what expressions call a turn
 view.py          a graph with its regions as one without cycles
 forks.py         what a fork's options say

@@ -19,6 +19,7 @@ from dray.cluster.graph import order as graph_order
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, resolve_forks
+from dray.cluster.graph.keys import check_keys
 from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
 from dray.cluster.graph.needs import Needs
 from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
@@ -91,6 +92,7 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     findings.problems += shape.problems
     findings.warnings += shape.warnings
     if is_sound:
+        check_keys(graph, checked.regions, findings)
         _check_shape(graph, checked, handlers, findings)
     return checked
 

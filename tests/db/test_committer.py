@@ -82,7 +82,7 @@ def test_nor_is_a_node_dropped_by_an_outcome_that_is_not_stored(bench: Bench, cl
     drop = Entry(run, Outcome(run.id, "m", 2, Kind.DROPPED, None, None, None, None, None))
     bench.events_of([bench.outcome(run, BAD), drop])
     bench.committer.add([drop])
-    back = Entry(run, settlement=Settlement(run.id, "queued", None, None))
+    back = Entry(run, settlement=Settlement(run.id, "queued", None, None), heard=1)
     bench.events_of([bench.outcome(run, GOOD), back])
     assert [each.node_key for each in client.attempts(run.id)] == ["n"]
 
@@ -110,8 +110,20 @@ def test_an_end_that_was_decided_before_a_refusal_was_heard_is_not_stored(bench:
     bench.events_of([bench.outcome(bench.runs[1], GOOD), bench.end(bench.runs[1])])
     assert client.get(run.id).status == "running"
     failure = bench.outcome(run, GOOD, "a")
-    bench.events_of([failure, Entry(run, settlement=Settlement(run.id, "queued", None, None))])
+    bench.events_of([failure, Entry(run, settlement=Settlement(run.id, "queued", None, None), heard=1)])
     assert client.get(run.id).status == "queued"
+
+
+@pytest.mark.parametrize("status", ["queued", "failed", "cancelled"])
+def test_an_end_that_was_decided_after_it_is_stored_whatever_it_is(bench: Bench, client: Client, status: str) -> None:
+    run = bench.runs[0]
+    bench.events_of([bench.outcome(run, BAD, "a"), bench.outcome(run, BAD, "b")])
+    early = Entry(run, settlement=Settlement(run.id, status, None, None), heard=1)
+    bench.committer.add([early])
+    bench.events_of([bench.outcome(bench.runs[1], GOOD), bench.end(bench.runs[1])])
+    assert client.get(run.id).status == "running", "one of the two refusals was not heard yet"
+    bench.events_of([early._replace(heard=2)])
+    assert client.get(run.id).status == status
 
 
 def test_an_error_text_that_the_database_refuses_is_replaced(bench: Bench, client: Client) -> None:

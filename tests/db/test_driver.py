@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import threading
 import time
 import uuid
@@ -232,3 +234,20 @@ def _stays(turns: list[str], expires: Callable[[], Any]) -> bool:
     before, lease = len(turns), expires()
     until(lambda: expires() != lease)
     return len(turns) == before
+
+
+def test_an_execution_whose_node_has_a_key_that_cannot_be_stored_fails_and_is_told_once(
+    store: DriverStore, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stored before such keys were refused: neither the outcome nor the failure of the node fits into the index."""
+    pick = random.Random(1)
+    name = "".join(chr(pick.randrange(0x4E00, 0x9000)) for _ in range(1_200))  # 3,600 bytes that do not compress
+    found = canonical({"nodes": [{"id": "a", "type": "log", "config": {"message": "x"}}], "edges": []}, HANDLERS)
+    client.apply_workflow("w", json.loads(json.dumps(found).replace('"a"', json.dumps(name))))
+    (execution,) = client.submit_many("w", [{}])
+    with driving(store):
+        assert client.wait(execution, PATIENCE).status == "failed"
+    error = client.get(execution).error
+    assert error is not None
+    assert error["type"] == "output_refused"
+    assert sum("outcome refused" in each.getMessage() for each in caplog.records) == 1

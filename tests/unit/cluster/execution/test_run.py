@@ -196,6 +196,18 @@ class TestFailing:
         _, commands = started(ONE, stored=[stored("a", 1, Kind.FAILED, '{"type":"output_refused"}')], claim_count=2)
         assert settled(commands) == ("failed", None, {"type": "output_refused"})
 
+    def test_where_its_failure_is_refused_too_the_execution_fails_with_a_text_that_fits(self) -> None:
+        run, _ = started(ONE)
+        first = done(run, 0)[0]
+        assert isinstance(first, Record)
+        again = run.handle(OutcomeRefused(first.outcome, "index row too large " * 500), NOW)[0]
+        assert isinstance(again, Record)
+        commands = run.handle(OutcomeRefused(again.outcome, "index row too large " * 500), NOW)
+        assert records(commands) == []
+        status, _, error = settled(commands)
+        assert (status, error["type"], error["node"]) == ("failed", "output_refused", "a")
+        assert len(error["message"]) < 1_000
+
 
 class TestLosing:
     def lose(self, run: ExecutionRun, attempt: int, crash: bool = True) -> list[Command]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -355,3 +356,19 @@ PICTURE = "draw loop -body-> work -> loop, loop -done-> next"
 )
 def test_what_is_refused(source: Any, lines: list[str]) -> None:
     assert refused(source) == lines
+
+
+def test_a_key_that_the_database_cannot_hold_is_refused_when_the_workflow_is_stored() -> None:
+    """Four nested loops with ids of 255 characters of three bytes each: over the 2,704 that an index entry may take."""
+    names = [chr(0x4E00 + n) * 255 for n in range(4)]
+    nodes = [loop(each) for each in names] + [node("work")]
+    ways = [edge(a, b, "body") for a, b in pairwise([*names, "work"])]
+    ways += [edge(b, a) for a, b in pairwise([*names, "work"])]
+    (line, *_) = refused(graph(nodes, ways))
+    assert "takes" in line
+    assert "give shorter ids" in line
+    short = [chr(0x4E00 + n) * 150 for n in range(4)]
+    renamed = [{**each, "id": dict(zip(names, short, strict=True)).get(each["id"], each["id"])} for each in nodes]
+    ways = [edge(a, b, "body") for a, b in pairwise([*short, "work"])]
+    ways += [edge(b, a) for a, b in pairwise([*short, "work"])]
+    assert len(stored(graph(renamed, ways))["regions"]) == 4
