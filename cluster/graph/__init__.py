@@ -6,6 +6,7 @@ source.py        reads a graph in any of the shapes in circulation
 json_text.py     is it JSON that Postgres can keep?
 canonical.py     the form that is stored; the page at its top shows it
 check.py         what is wrong with a graph, all of it at once; what is derived from it is in the files below
+nearest.py       which name was probably meant
 labels.py        what the label on an edge means
 order.py         topological order, cycles, reach, ancestors
 loops.py         what a loop node is, and how it is drawn

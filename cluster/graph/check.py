@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +20,7 @@ from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, resolve_forks
 from dray.cluster.graph.keys import check_keys
 from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
+from dray.cluster.graph.nearest import Nearest
 from dray.cluster.graph.needs import Needs
 from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
 from dray.cluster.graph.resources import MAX_SHAPES
@@ -28,34 +28,6 @@ from dray.cluster.graph.source import Findings, RawGraph
 from dray.cluster.graph.tries import resolve_tries
 from dray.cluster.graph.types import BUILTIN
 from dray.cluster.graph.view import View
-
-MAX_COMPARISONS = 20_000
-
-
-class Nearest:
-    """Finds the name that was probably meant.
-
-    Comparing is slow, so one graph gets a budget: the first mistakes get a hint.
-    """
-
-    def __init__(self) -> None:
-        self._budget = MAX_COMPARISONS
-        self._known: dict[str, str] = {}
-
-    def hint(self, name: str, names: Collection[str]) -> str:
-        """` (did you mean 'x'?)`, or nothing."""
-        if name not in self._known:
-            self._known[name] = self._find(name, names)
-        return self._known[name]
-
-    def _find(self, name: str, names: Collection[str]) -> str:
-        if len(name) > 64 or len(names) > self._budget:
-            return ""
-        self._budget -= len(names)
-        short = [each for each in names if len(each) <= 64]
-        lower = {each.lower(): each for each in reversed(short)}
-        match = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
-        return f" (did you mean {quoted(lower[match[0]])}?)" if match else ""
 
 
 @dataclass(slots=True)
@@ -209,7 +181,7 @@ def _check_edges(graph: RawGraph, checked: Checked, findings: Findings) -> froze
             loose.update(index[end] for end in (edge.source, edge.target) if end in index)
             continue
         source = index[edge.source]
-        for label in graph_labels.settle(edge, graph.nodes[source], findings):
+        for label in graph_labels.settle(edge, graph.nodes[source], nearest, findings):
             edges[source, index[edge.target], label] = None
     checked.edges = list(edges)
     return frozenset(loose)

@@ -91,12 +91,13 @@ class RawNode:
 
 @dataclass(slots=True)
 class RawEdge:
-    """An edge as read. label: what the writer meant; caption: text drawn on it, a label only if it is a known one."""
+    """An edge as read. label: what the writer meant. is_drawn: an editor may have written it by itself, as the name of
+    a handle or as the text on an arrow."""
 
     source: str
     target: str
     label: str
-    caption: str = ""
+    is_drawn: bool = False
 
     @property
     def place(self) -> str:
@@ -318,8 +319,10 @@ def _read_edge(place: str, raw: Any, exact: bool, findings: Findings) -> RawEdge
         findings.problems += _problems(place, error)
         return None
     _tell_misspelt(EdgeSource, given, f"edge {quoted(edge.source)} -> {quoted(edge.target)}", findings)
-    label = edge.branch or edge.condition or edge.handle
-    return RawEdge(edge.source, edge.target, label or caption if exact else label, caption)
+    said = edge.branch or edge.condition
+    if exact or said:
+        return RawEdge(edge.source, edge.target, said or caption)
+    return RawEdge(edge.source, edge.target, edge.handle or caption, bool(edge.handle) or "source" in given)
 
 
 def _tell_misspelt(model: type[BaseModel], given: Mapping[str, Any], place: str, findings: Findings) -> set[str]:

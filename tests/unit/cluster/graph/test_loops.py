@@ -240,10 +240,15 @@ def test_two_unlabelled_edges_that_both_lead_back_are_told() -> None:
     ]
 
 
-def test_an_unknown_label_of_a_loop_is_told() -> None:
-    ways = [edge("loop", "work", "each"), edge("work", "loop")]
+def test_an_unknown_label_of_a_loop_is_refused_unless_an_editor_may_have_drawn_it() -> None:
+    ways = [edge("loop", "work", "boddy"), edge("work", "loop")]
+    assert refused(graph([loop(), *plain("work")], ways)) == [
+        "edge 'loop' -> 'work': label 'boddy' is never chosen by a node of type 'for' (did you mean 'body'?): "
+        "use 'body', 'done' or 'failed', or no label"
+    ]
+    ways[0] = {"source": "loop", "target": "work", "sourceHandle": "right"}
     assert stored(graph([loop(), *plain("work")], ways))["warnings"] == [
-        "edge 'loop' -> 'work': label 'each' is not read: of a loop node they are 'body', 'done' and 'failed'"
+        "edge 'loop' -> 'work': label 'right' is not read: of this node they are 'body', 'done' or 'failed'"
     ]
 
 

@@ -308,7 +308,6 @@ def test_doubles_of_an_edge_are_one_edge() -> None:
         ({"condition": True}, "true"),
         ({"condition": "TRUE"}, "true"),
         ({"label": "false"}, "false"),
-        ({"label": "if it is big"}, None),
         ({"label": {"text": "false"}}, None),
         ({"label": "false", "branch": "true"}, "true"),
         ({"branch": "failed"}, "failed"),
@@ -336,7 +335,8 @@ def test_the_label_of_a_switch(written: Any, label: str) -> None:
 
 
 def test_labels_drawn_on_nodes_that_choose_by_something_else() -> None:
-    nodes = [node("r", "rag_switch"), node("h", "human_approval", approval_options=["yes", "no"]), node("b")]
+    options = {"approval_options": ["yes", "no"], "on_timeout": "other"}
+    nodes = [node("r", "rag_switch"), node("h", "human_approval", **options), node("b")]
     edges = [
         {"from": "r", "to": "b", "label": "milvus"},
         {"from": "h", "to": "b", "label": "no"},
@@ -345,13 +345,69 @@ def test_labels_drawn_on_nodes_that_choose_by_something_else() -> None:
     assert labels(graph(nodes, edges)) == ["milvus", "no", "other"]
 
 
-def test_a_label_on_an_ordinary_node_is_told_and_dropped() -> None:
-    source = graph([A, node("b")], [edge("a", "b", "yes")])
-    assert labels(source) == [None]
-    assert warnings(source) == [
-        "edge 'a' -> 'b': label 'yes' is not read: a node of type 'plain' does not choose among its edges"
-    ]
+SWITCH = node("s", "switch", switch_expression="input.country", cases={"DE": "german", "AT": "german"})
+ASK = node("h", "human_approval", approval_options=["ship", "hold"])
+NOBODY = "is never chosen by a node of type"
+
+
+@pytest.mark.parametrize(
+    ("first", "written", "line"),
+    [
+        (
+            node("c", "condition", expression="true"),
+            {"label": "ture"},
+            f"edge 'c' -> 'b': label 'ture' {NOBODY} 'condition' (did you mean 'true'?): "
+            "use 'true', 'false', 'success' or 'failed', or no label",
+        ),
+        (
+            node("c", "condition", expression="true"),
+            {"sourceHandle": "ture"},
+            f"edge 'c' -> 'b': label 'ture' {NOBODY} 'condition' (did you mean 'true'?): "
+            "use 'true', 'false', 'success' or 'failed', or no label",
+        ),
+        (
+            SWITCH,
+            {"label": "germann"},
+            f"edge 's' -> 'b': label 'germann' {NOBODY} 'switch' (did you mean 'german'?): "
+            "use one of its cases, 'default', 'success' or 'failed', or no label",
+        ),
+        (
+            ASK,
+            {"label": "shop"},
+            f"edge 'h' -> 'b': label 'shop' {NOBODY} 'human_approval' (did you mean 'ship'?): "
+            "use 'ship', 'hold', 'timeout', 'success' or 'failed', or no label",
+        ),
+        (
+            A,
+            {"branch": "yes"},
+            f"edge 'a' -> 'b': label 'yes' {NOBODY} 'plain': use 'success' or 'failed', or no label",
+        ),
+        (
+            A,
+            {"label": "failled"},
+            f"edge 'a' -> 'b': label 'failled' {NOBODY} 'plain' (did you mean 'failed'?): "
+            "use 'success' or 'failed', or no label",
+        ),
+    ],
+)
+def test_a_label_that_is_never_chosen(first: dict[str, Any], written: dict[str, Any], line: str) -> None:
+    assert refused(graph([first, node("b")], [{"from": first["id"], "to": "b", **written}])) == [line]
+
+
+def test_what_an_editor_draws_on_an_ordinary_node_is_told() -> None:
+    for written in ({"sourceHandle": "bottom"}, {"label": "and then"}):
+        source = graph([A, node("b")], [{"source": "a", "target": "b", **written}])
+        assert labels(source) == [None]
+        (line,) = warnings(source)
+        assert line.endswith("is not read: of this node they are 'success' or 'failed'")
     assert labels(graph([A, node("b")], [edge("a", "b", "Failed")])) == ["failed"]
+
+
+def test_a_label_of_what_only_the_run_tells_is_kept_and_never_followed_by_itself() -> None:
+    late = node("s", "switch", switch_expression="input.x", cases="{{ input.cases }}")
+    ask = node("h", "human_approval", approval_options="{{ input.options }}")
+    ways = [{"from": "s", "to": "b", "label": "any"}, {"from": "h", "to": "b", "label": "other"}]
+    assert labels(graph([late, ask, node("b")], ways)) == ["any", "other"]
 
 
 def test_what_is_odd_but_runs_is_told() -> None:
