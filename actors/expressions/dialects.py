@@ -46,6 +46,7 @@ OUTPUT = re.compile(r"\s*\.\s*(output|result)\b(?!\s*\()")
 MEMBER = re.compile(r"\s*\.\s*[A-Za-z_]")
 # `http_request-17.x` can be nothing but a node: no number has members.
 CERTAIN_NODE = re.compile(r"[A-Za-z_][\w-]*-\d+(?:_output)?(?=\s*\.\s*[A-Za-z_])")
+SPECIAL = re.compile(r"[{}$`]")  # what begins or ends an expression in a text
 HOLE = re.compile(r"\$\{|\{\{")
 FILLED = re.compile(r"\$\{.*?\}|\{\{.*?\}\}", re.DOTALL)
 
@@ -89,9 +90,11 @@ def translate(text: str, names: Names) -> Translated:
 
 
 def node_path(node_id: str) -> str:
+    """How an expression names a node: the same wherever it is read again, also in a `{{ }}` and by a translation."""
     if PLAIN_NAME.fullmatch(node_id) and node_id not in RESERVED:
         return f"nodes.{node_id}"
-    return f"nodes[{json.dumps(node_id, ensure_ascii=False)}]"
+    text = SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(node_id, ensure_ascii=False))
+    return f"nodes[{text}]"
 
 
 class _Translation:

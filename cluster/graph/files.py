@@ -63,6 +63,8 @@ def parse_yaml(text: str, place: str) -> Any:
         raise ValueError(f"{place} is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ValueError(f"{place} is nested too deep") from None
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"{place} is not YAML: a value is not what its tag says it is ({error})") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -75,7 +77,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, which SafeLoader reads as the last one."""
+    """Refuses a key that is given twice, which SafeLoader reads as the last one; and tells the place of a value that is
+    not what its tag says, for which SafeLoader raises anything."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:  # noqa: BLE001
+            problem = f"cannot be read as {node.tag} ({type(error).__name__}: {error})"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

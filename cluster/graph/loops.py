@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dray.actors.expressions.dialects import node_path
 from dray.cluster.graph.models import quoted
 from dray.cluster.graph.source import RawNode
 
@@ -58,7 +59,7 @@ def shown(node_id: str) -> str:
 
 def aliases(node: RawNode, outer: Mapping[str, str]) -> Mapping[str, str]:
     """What the body's expressions call the turn's item and index, beside the names of the loops around it."""
-    output = f"nodes.{node.id}.output"
+    output = f"{node_path(node.id)}.output"
     names = {**outer, "index": f"{output}.index"}
     counts = meaning(node) in ("while", "repeat") or not _has_items(node.config)
     variable = node.config.get("loop_variable")

@@ -2,6 +2,7 @@
 
     try -> A -> B -> catch -> C -> finally -> D
 
+    try         leads to each catch of it and to the finally too, so that they run whatever becomes of the ways there
     A, B        "failed" to the catch; without one, to the finally
     catch       -> C becomes "caught": C runs only if something was; "passed" leads past it to the finally
     C           "failed" to the finally; so does the catch itself, where the failure is not of its type
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 
 from dray.cluster.graph.labels import CAUGHT, PASSED
 from dray.cluster.graph.models import quoted
+from dray.cluster.graph.order import reachable
 from dray.cluster.graph.regions import MAX_NESTING, Added, LabelledEdge, Regions
 from dray.cluster.graph.source import Findings, RawGraph
 from dray.cluster.graph.view import View
@@ -85,6 +87,7 @@ class _Search:
         self._rank = view.rank
         self._after: dict[int, _Part | None] = {}  # item -> where its successors are
         self._added: list[Added] = []
+        self._drawn = set(edges)
         self._failing = {source for source, _, label in edges if label == "failed"}  # nodes with an error edge
         self._failed_to = {target for _, target, label in edges if label == "failed"}
         self._out: dict[int, list[LabelledEdge]] = {}  # of catches
@@ -146,6 +149,12 @@ class _Search:
 
     def settled(self) -> list[Added]:
         done: set[int] = set()
+        turned = [block for block in self.blocks if self._is_turned(block)]
+        if turned:
+            return []
+        for block in self.blocks:
+            for end in dict.fromkeys([*block.catches, *block.after.values(), *([block.end] if block.end else [])]):
+                self._always(block.start, end)
         for block in reversed(self.blocks):  # inner ones first: theirs is the first to take a failure
             for catch in block.catches:
                 self._lead(self._between(block.start, catch), catch, done)
@@ -157,6 +166,24 @@ class _Search:
             if block.end is not None:
                 self._lead(self._between(block.start, block.end), block.end, done)
         return self._added
+
+    def _is_turned(self, block: _Block) -> bool:
+        """Whether the finally comes before a catch of the same try, which is told."""
+        ends = [*block.catches, *block.after.values()]
+        if block.end is None or not any(self._rank[each] > self._rank[block.end] for each in ends):
+            return False
+        behind = reachable([[target for target, _ in out] for out in self.view.out], block.end)
+        turned = [each for each in dict.fromkeys(ends) if each in behind]
+        for catch in turned:
+            node, end = self.graph.nodes[self.view.node(catch)], self.graph.nodes[self.view.node(block.end)]
+            way = "draw try -> work -> catch -> finally"
+            self.findings.problem(node.place, f"is a catch behind {quoted(end.id)}, the finally of its try: {way}")
+        return bool(turned)
+
+    def _always(self, start: int, end: int) -> None:
+        edge = (self.view.node(start), self.view.node(end), None)
+        if edge not in self._drawn:
+            self._added.append((*edge, PASS))
 
     def _between(self, start: int, end: int) -> list[int]:
         """The items on a way from start to end, without both."""

@@ -262,3 +262,36 @@ class TestErrors:
         nodes = [ROWS, node("inner", "repeat", repeat_count=9, max_iterations=2)]
         found = run(source(nodes, "rows -body-> inner -body-> work -> inner -done-> rows"), {"rows": [1]})
         assert (error_of(found)["type"], error_of(found)["node"]) == ("iteration_limit", "inner")
+
+
+class TestTries:
+    """A catch and a finally run in any case."""
+
+    T, C, F = node("t", "try"), node("c", "catch"), node("f", "finally")
+
+    @pytest.mark.parametrize("x", [True, False])
+    def test_also_where_a_choice_ended_the_path(self, x: bool) -> None:
+        nodes = [self.T, self.C, self.F, condition("x")]
+        for ways in ("t -> x -true-> w -> c -> f -> d", "t -> x -true-> w -> f -> d", "t -> x -true-> w -> c -> d"):
+            named = [each for each in nodes if f" {each['id']}" in ways or ways.startswith(each["id"])]
+            found = run(source(named, ways), {"x": x})
+            ran = [each for each in ["t", "x", "w", "c", "f", "d"] if each in ways and (x or each != "w")]
+            assert sorted(found.keys) == sorted(ran), ways
+
+    def test_the_finally_where_a_choice_ended_the_path_after_the_catch(self) -> None:
+        nodes = [self.T, self.C, self.F, condition("x")]
+        found = run(source(nodes, "t -> w -> c -> x -true-> r -> f -> d"), {"x": False}, fails=["w"])
+        assert found.keys == ["t", "w", "c", "x", "f", "d"]
+
+    def test_a_second_catch_where_a_choice_ended_the_path_after_the_first(self) -> None:
+        nodes = [self.T, self.C, node("c2", "catch"), condition("x")]
+        found = run(source(nodes, "t -> w -> c -> x -true-> r -> c2 -> d"), {"x": False}, fails=["w"])
+        assert found.keys == ["t", "w", "c", "x", "c2", "d"]
+        assert found.output("c2")["caught"] is False
+
+    def test_but_not_where_the_try_did_not_run_or_its_turn_was_left(self) -> None:
+        nodes = [self.T, self.C, condition("x")]
+        assert run(source(nodes, "x -true-> t -> w -> c"), {"x": False}).keys == ["x"]
+        nodes = [ROWS, self.T, self.C, node("out", "break"), condition("x", "item == 1")]
+        found = run(source(nodes, "rows -body-> t -> x -true-> out; x -false-> w -> c -> rows"), {"rows": [1]})
+        assert "rows[0]/c" not in found.keys

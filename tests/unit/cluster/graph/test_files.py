@@ -43,6 +43,11 @@ def test_minus_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a.yaml", b"a: 1\nb: 2\na: 3\n", "the key 'a' is given twice"),
         ("a.yml", b"a: !!python/object:os.system {}\n", "a.yml is not YAML: "),
         ("a.yml", b"? [1]\n: 2\n", "a.yml is not YAML: "),
+        ("a.yml", b"nodes: !!timestamp x", "a.yml is not YAML: cannot be read as tag:yaml.org,2002:timestamp"),
+        ("a.yml", b"nodes: 2020-99-99", "line 1, column 8"),
+        ("a.yml", b"nodes: !!bool x", "a.yml is not YAML: "),
+        ("a.yml", b"nodes: !!set [1]", "a.yml is not YAML: "),
+        ("a.yml", b"!!map x", "a.yml is not YAML: "),
     ],
 )
 def test_what_is_wrong_with_a_file_is_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:

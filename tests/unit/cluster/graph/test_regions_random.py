@@ -155,12 +155,25 @@ def members(stored: dict[str, Any], region: dict[str, Any]) -> set[str]:
     return found
 
 
+SPECIAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "sequential": ("plain", {"sequential": True}),
+    "any": ("plain", {"parallel_wait_mode": "any"}),
+    "set": ("set_variable", {"variable_name": "x", "variable_value": "{{ vars.x }}"}),
+}
+KINDS_OF_ALL = ["plain", "condition", "for", "foreach", "while", "break", "try", "catch", "finally", *SPECIAL]
+
+
+def drawn(node_id: str, kind: str) -> dict[str, Any]:
+    node_type, config = SPECIAL.get(kind, (kind, {}))
+    return node(node_id, node_type, condition="input.x", **CONFIG, **config)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.integers(2, 7).flatmap(
         lambda n: st.tuples(
             st.lists(
-                st.sampled_from(["plain", "condition", "for", "foreach", "while", "break", "try", "catch"]),
+                st.sampled_from(KINDS_OF_ALL),
                 min_size=n,
                 max_size=n,
             ),
@@ -175,7 +188,7 @@ def members(stored: dict[str, Any], region: dict[str, Any]) -> set[str]:
 )
 def test_any_graph_is_refused_or_becomes_regions_without_cycles(given_graph: Any) -> None:
     types, ways = given_graph
-    nodes = [node(f"n{at}", kind, condition="input.x", **CONFIG) for at, kind in enumerate(types)]
+    nodes = [drawn(f"n{at}", kind) for at, kind in enumerate(types)]
     labels = {"condition": {None, "true", "false", "failed"}}
     edges = [
         edge(f"n{a}", f"n{b}", label if label in labels.get(types[a], {None, "failed"}) else None)

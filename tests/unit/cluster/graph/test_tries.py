@@ -31,9 +31,11 @@ def stored(*ways: tuple[str, ...], extra: list[dict[str, Any]] | None = None) ->
 
 
 def added(found: dict[str, Any]) -> list[Way]:
-    roles = {"failed": "catch", "passed": "pass"}
+    """But for the edges from a try to what runs in any case."""
+    roles = {"failed": "catch", "passed": "pass", None: "pass"}
     assert all(each["role"] == roles[each["label"]] for each in found.get("added", []))
-    return sorted((each["from"], each["to"], each["label"]) for each in found.get("added", []))
+    ways = [(each["from"], each["to"], each["label"]) for each in found.get("added", [])]
+    return sorted(each for each in ways if each[2] is not None)
 
 
 def label(found: dict[str, Any], source: str, target: str) -> str | None:
@@ -60,6 +62,22 @@ def test_the_whole_chain() -> None:
     assert label(found, "c", "finally") is None
     assert error(found, "catch") == ["a", "b"]
     assert error(found, "finally") == ["catch", "c"]
+
+
+def test_a_try_leads_to_its_catches_and_its_finally() -> None:
+    found = stored(("try", "a", "catch", "b", "catch2", "c", "finally", "d"))
+    always = [(each["from"], each["to"]) for each in found["added"] if each["label"] is None]
+    assert always == [("try", "catch"), ("try", "catch2"), ("try", "finally")]
+    drawn = stored(("try", "a", "catch"), ("try", "catch"))
+    assert [each for each in drawn["added"] if each["label"] is None] == [], "as its author drew it"
+
+
+@pytest.mark.parametrize("more", [(), ("a",)])
+def test_a_catch_behind_the_finally_of_its_try_is_refused(more: tuple[str, ...]) -> None:
+    ways = [*chain("try", *more, "finally", "catch"), *chain("try", "catch")]
+    assert refused(graph(tried("try", *more, "finally", "catch"), ways)) == [
+        "node 'catch': is a catch behind 'finally', the finally of its try: draw try -> work -> catch -> finally"
+    ]
 
 
 def test_without_finally_what_follows_the_catch_always_runs() -> None:
