@@ -52,12 +52,13 @@ MOST_COMPARED = 200  # names that are looked through for one that was meant
 
 
 class References(NamedTuple):
-    """Which values a config can touch. nodes: ids; all ids where an id is computed."""
+    """Which values a config can touch. nodes: ids that it names. any_node: it computes an id, which may be any."""
 
     input: bool
     vars: bool
     nodes: frozenset[str]
     error: bool = False
+    any_node: bool = False
 
 
 class Prepared(NamedTuple):
@@ -74,28 +75,31 @@ def prepare(
     model: type[BaseModel] | None,
     node_ids: Collection[str],
     aliases: Mapping[str, str] = NO_ALIASES,
+    meaningless: Mapping[str, str] = NO_ALIASES,
 ) -> Prepared:
     """Translate and check every template and bare expression of a config; finds all problems, raises nothing.
 
     node_ids: of the whole graph; pass a set. Raw fields, and fields that the model ignores, are left as they are.
     aliases: root name -> the path that it stands for, such as {"item": "nodes.each.output.item"} in a loop's body. The
-    names above, and those of a bare field itself, are no aliases, whatever this says.
+    names above, and those of a bare field itself, are no aliases, whatever this says. meaningless: names that a reader
+    would take for something else than a key of the input -> what to say of them.
     """
-    preparing = _Preparing(node_ids, aliases)
+    preparing = _Preparing(node_ids, aliases, meaningless)
     translated = preparing.value(config, Shape(model=model), "")
     paths = preparing.paths
     computed = any(path == ("nodes",) for path in paths)
-    nodes = node_ids if computed else [str(p[1]) for p in paths if p[0] == "nodes" and p[1] in node_ids]
+    nodes = frozenset(str(path[1]) for path in paths if path[0] == "nodes" and len(path) > 1 and path[1] in node_ids)
     roots = {path[0] for path in paths}
-    references = References(bool(roots & OF_INPUT), "vars" in roots, frozenset(nodes), "error" in roots)
+    references = References(bool(roots & OF_INPUT), "vars" in roots, nodes, "error" in roots, computed)
     return Prepared(translated, references, preparing.problems, preparing.warnings)
 
 
 class _Preparing:
     """One walk through a config."""
 
-    def __init__(self, node_ids: Collection[str], aliases: Mapping[str, str]) -> None:
+    def __init__(self, node_ids: Collection[str], aliases: Mapping[str, str], meaningless: Mapping[str, str]) -> None:
         self.node_ids = node_ids
+        self.meaningless = meaningless
         plain = Names(node_ids)
         self.aliases = {k: translate(v, plain).text for k, v in aliases.items() if k not in ROOTS}
         self.paths: set[Path] = set()
@@ -146,6 +150,7 @@ class _Preparing:
         for name in sorted(program.functions - FUNCTIONS.keys()):
             todo = f": write {INSTEAD[name]}" if name in INSTEAD else ""
             self.problems.append((place, f"there is no function {name}(){todo}"))
+        self.problems += [(place, f"{name!r} {self.meaningless[name]}") for name in assumed & self.meaningless.keys()]
         self.warnings += [(place, said) for name in sorted(assumed) if (said := self.doubt(name, names))]
         for path in program.paths:
             if path[0] == SECRETS and SECRETS not in names:
@@ -169,6 +174,8 @@ class _Preparing:
 
     def doubt(self, name: str, names: Sequence[str]) -> str:
         """What to say of a name that was taken as a key of the input; nothing, unless another one is like it."""
+        if name in self.meaningless:
+            return ""
         known = [*ROOTS, *names, *self.aliases]
         if len(self.node_ids) + len(known) <= MOST_COMPARED:
             known += self.node_ids

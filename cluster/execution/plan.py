@@ -102,10 +102,11 @@ class Plan:
         if self.region.rank:
             self._failures[node] = Told(True, self.region.rank[node], error)
         edges = self.region.edges
+        decided = [(edge, edges[edge].label == "failed") for edge in self.region.out[node]]
         fork = self.region.nodes[node].fork
-        if fork is not None:
+        if fork is not None and not any(taken for _, taken in decided) and node not in self._forks[fork].fork.asides:
             self._forks[fork].failures += 1
-        return self._decide([(edge, edges[edge].label == "failed") for edge in self.region.out[node]])
+        return self._decide(decided)
 
     def ended(self, node: int, exits: Exits, done: bool) -> list[int]:
         """Take in that the loop which a node stands for is over."""
@@ -248,7 +249,11 @@ class Plan:
         return self._decide(decided)
 
     def _drop(self, fork: _ForkState, decided: list[tuple[int, bool]]) -> None:
+        """The branches need not go on, but for what hangs aside from one that arrived."""
+        arrived = {node for join in fork.joins.values() for node in join.arrived}
         for node in fork.fork.nodes:
+            if (ends := fork.fork.asides.get(node)) and not arrived.isdisjoint(ends):
+                continue
             if self.state[node] in (PENDING, READY):
                 if self.state[node] == READY:
                     self.active -= 1

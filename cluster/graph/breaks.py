@@ -30,37 +30,70 @@ def find_regions(
     leaving = [position for position, node in enumerate(graph.nodes) if node.type in graph_loops.LEAVING]
     virtual: list[tuple[int, int]] = []
     if leaving:
-        first = Search(graph, edges, [], entry, loose, Findings())
-        first.run()
-        virtual = _loops_left(graph, first, leaving, findings)
+        searches = [Search(graph, edges, [], entry, loose, Findings())]
+        searches[0].run()
+        if bodies := _bodies_that_lead_nowhere(graph, edges, searches[0]):
+            searches.insert(0, Search(graph, edges, bodies, entry, loose, Findings()))
+            searches[0].run()
+        if entry in leaving:
+            kind = graph.nodes[entry].type
+            what = f"entry_node_id {quoted(graph.nodes[entry].id)} is a {kind}, which ends a turn that has not begun"
+            findings.problem("graph", f"{what}: name the node at which the execution begins")
+        else:
+            virtual = _loops_left(graph, searches, leaving, findings)
+    before = len(findings.problems)
     search = Search(graph, edges, virtual, entry, loose, findings)
     search.run()
     search.check_loops()
+    if len(findings.problems) == before:
+        for node in leaving:
+            if virtual and not _loops_around(search.regions, search.regions.home[node]):
+                _refuse_outside(graph, node, findings)
     return search.regions
 
 
-def _loops_left(graph: RawGraph, search: Search, leaving: Sequence[int], findings: Findings) -> list[tuple[int, int]]:
-    """For each break and continue, an edge to the loop in whose body it is, the innermost one."""
-    regions = search.regions
-    inside = _reached_inside(graph, search)
+def _bodies_that_lead_nowhere(graph: RawGraph, edges: Sequence[LabelledEdge], search: Search) -> list[tuple[int, int]]:
+    """Edges back that are missing where all of a loop's body ends by break or continue."""
+    headers = {region.header for region in search.regions.found if region.kind != "cycle"}
+    return [
+        (target, source)
+        for source, target, label in edges
+        if label == graph_loops.BODY and graph_loops.is_loop(graph.nodes[source]) and source not in headers
+    ]
+
+
+def _loops_around(regions: Regions, inside: int) -> list[int]:
+    """The loop nodes, the innermost first."""
+    return [regions.found[each].header for each in regions.around(inside) if regions.found[each].kind != "cycle"]
+
+
+def _refuse_outside(graph: RawGraph, node: int, findings: Findings) -> None:
+    rest = "a cycle without a loop node is left by an edge of its condition"
+    place = graph.nodes[node].place
+    findings.problem(place, f"is in no loop: every way to it must come from the body of one ({rest})")
+
+
+def _loops_left(
+    graph: RawGraph, searches: Sequence[Search], leaving: Sequence[int], findings: Findings
+) -> list[tuple[int, int]]:
+    """For each break and continue, an edge to the loop in whose body it is, the innermost one. searches: of these the
+    first that knows it."""
+    known = [(search.regions, _reached_inside(graph, search)) for search in searches]
     virtual = []
     for node in leaving:
         raw = graph.nodes[node]
-        loops = [
-            regions.found[each].header for each in regions.around(inside[node]) if regions.found[each].kind != "cycle"
-        ]
+        loops = next((found for regions, inside in known if (found := _loops_around(regions, inside[node]))), [])
         if not loops:
-            if graph.whole and not search.told:
-                rest = "a cycle without a loop node is left by an edge of its condition"
-                findings.problem(raw.place, f"is in no loop: every way to it must come from the body of one ({rest})")
+            if graph.whole and not any(search.told for search in searches):
+                _refuse_outside(graph, node, findings)
             continue
         virtual.append((node, loops[0]))
         label = raw.config.get("loop_label")
         named = loops if not label else [each for each in loops if label in graph_loops.loop_names(graph.nodes[each])]
         if not named:
-            known = ", ".join(repr(shown(graph.nodes[each].id)) for each in loops)
+            around = ", ".join(repr(shown(graph.nodes[each].id)) for each in loops)
             findings.problem(
-                raw.place, f"config.loop_label: no loop around it is called {quoted(label)}: it is in {known}"
+                raw.place, f"config.loop_label: no loop around it is called {quoted(label)}: it is in {around}"
             )
         elif raw.type == "break" and graph_loops.kind(graph.nodes[named[0]]) == "each":
             why = "its items run at the same time: use 'continue' to end this item, or a loop of type 'for'"
@@ -86,7 +119,8 @@ def _reached_inside(graph: RawGraph, search: Search) -> list[int]:
             inside[node] = here
         for number in forward[node]:
             target = edges[number][1]
-            way = bodies[node] if regions.roles[number] == "body" else inside[node]
+            leads_in = regions.roles[number] == "body" or (node in bodies and edges[number][2] == graph_loops.BODY)
+            way = bodies[node] if leads_in else inside[node]
             before = came[target]
             came[target] = way if before is None else regions.common(before, way)
     return inside

@@ -12,7 +12,8 @@ nothing again and gives a Graph that thousands of executions share, so nothing i
      "edges": [{"from": id, "to": id, "label": text | null, "role"?: "body" | "back"}],
      "regions"?: [{"header": id, "kind": "each" | "for" | "while" | "cycle", "parent": index | null, "nodes": [id]}],
      "added"?: [{"from": id, "to": id, "label": text | null, "role": "catch" | "pass" | "order"}],
-     "forks"?: [{"fork": id, "joins": [{"join": id, "branches": [[id]]}], "wait": n, "nodes": [id]}]}
+     "forks"?: [{"fork": id, "joins": [{"join": id, "branches": [[id]]}], "wait": n, "nodes": [id],
+                 "asides"?: [{"nodes": [id], "ends": [id]}]}]}
 
 needs says what a node must be given: the execution's input, the outputs that its config names, the set_variable nodes
 before it (in topological order), its direct predecessors, and nodes whose failure may have led to it. Pure: no I/O.

@@ -17,14 +17,14 @@ from dray.cluster.graph import loops
 from dray.cluster.graph import order as graph_order
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
-from dray.cluster.graph.forks import borne, resolve_forks
+from dray.cluster.graph.forks import borne, raced, resolve_forks
 from dray.cluster.graph.keys import check_keys
 from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
 from dray.cluster.graph.nearest import Nearest
 from dray.cluster.graph.needs import Needs
 from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
 from dray.cluster.graph.resources import MAX_SHAPES
-from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.source import Findings, RawGraph, RawNode
 from dray.cluster.graph.tries import resolve_tries
 from dray.cluster.graph.types import BUILTIN
 from dray.cluster.graph.view import View
@@ -86,12 +86,10 @@ def _check_nodes(
             findings.warn(node.place, f"fails when it runs: needs plug-in {quoted(node.type)}, a handler of your own")
         home = checked.regions.home[position]
         aliases = (names[home] if home != ROOT else {}) if regions_known else every_name
-        prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases)
+        meaningless = _meaningless(node, home, aliases) if regions_known else {}
+        prepared = prepare(node.config, handler.config_model if handler else None, node_ids, aliases, meaningless)
         checked.configs.append(prepared.config)
-        references = prepared.references
-        if len(references.nodes) == len(node_ids):  # a computed id: one set for all nodes, not one each
-            references = references._replace(nodes=node_ids)
-        checked.references.append(references)
+        checked.references.append(prepared.references)
         expression_paths = {_path(path) for path, _ in prepared.problems}
         for path, message in prepared.problems:
             findings.problem(node.place, f"{_path(path)}: {message}")
@@ -103,6 +101,17 @@ def _check_nodes(
         if handler is not None and handler.config_model is not None:
             for key, field in misspelt(handler.config_model, node.config):
                 findings.problem(node.place, f"config: has {quoted(key)}: did you mean {quoted(field)}?")
+
+
+def _meaningless(node: RawNode, home: int, aliases: Mapping[str, str]) -> dict[str, str]:
+    """Where somebody would look for the number of a turn, and there is none."""
+    if "index" in aliases:
+        return {}
+    if loops.is_loop(node) and loops.kind(node) == "while":
+        return {"index": "is known in the body of the loop, not in its condition: count with set_variable in the body"}
+    if home != ROOT:
+        return {"index": "is of a loop node, a cycle that a condition closes has none: count with set_variable"}
+    return {}
 
 
 def _check_resources(graph: RawGraph, findings: Findings) -> None:
@@ -216,6 +225,7 @@ def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, Handl
     if findings.problems:
         return
     needs = Needs(graph, checked.edges, checked.regions, checked.added, checked.references, handlers)
+    needs.raced = raced(graph, view, forks, checked.edges)
     checked.needs = needs.settle(findings)
 
 

@@ -196,8 +196,18 @@ def _fork(
             where = f"no {count} of its branches meet at one node (a catch or finally does not count)"
         findings.warn(node.place, f"parallel_wait_mode {options.mode!r} means nothing here: {where}")
         return None
-    inside = _leading_to(view, branches, joins)
+    leading = _leading_to(view, branches, joins)
+    arrive: dict[int, list[int]] = {}  # branch -> the items by which it arrives anywhere
+    for end in dict.fromkeys(end for of in joins.values() for branch in of for end in branch):
+        if (number := branches.owner.get(end, SHARED)) != SHARED:
+            arrive.setdefault(number, []).append(end)
+    inside = [item for item in branches.order if item in leading or branches.owner[item] in arrive]
     name = _names(graph, view)
+    asides = [
+        {"nodes": nodes, "ends": list(map(name, of))}
+        for branch, of in arrive.items()
+        if (nodes := [name(item) for item in inside if item not in leading and branches.owner[item] == branch])
+    ]
     return {
         "fork": node.id,
         "joins": [
@@ -206,6 +216,7 @@ def _fork(
         ],
         "wait": count,
         "nodes": [name(item) for item in inside],
+        **({"asides": asides} if asides else {}),
         **({"aggregation": options.aggregation} if options.aggregation else {}),
     }
 
@@ -218,8 +229,8 @@ def _by_branch(branches: _Branches, ends: Sequence[int]) -> list[list[int]]:
     return list(found.values())
 
 
-def _leading_to(view: View, branches: _Branches, joins: dict[int, list[list[int]]]) -> list[int]:
-    """The items of the branches that lead to a join, in topological order."""
+def _leading_to(view: View, branches: _Branches, joins: dict[int, list[list[int]]]) -> set[int]:
+    """The items of the branches that lead to a join."""
     seen: set[int] = set()
     todo = [end for ends in joins.values() for branch in ends for end in branch if end in branches.owner]
     while todo:
@@ -227,7 +238,36 @@ def _leading_to(view: View, branches: _Branches, joins: dict[int, list[list[int]
         if item not in seen and branches.owner.get(item, SHARED) >= 0:
             seen.add(item)
             todo += [source for source, _ in view.into[item]]
-    return sorted(seen, key=view.rank.__getitem__)
+    return seen
+
+
+def raced(
+    graph: RawGraph, view: View, forks: Sequence[dict[str, Any]], edges: Sequence[LabelledEdge]
+) -> list[tuple[str, dict[int, int]]]:
+    """Of each fork that does not wait for all: its id, and the nodes in its branches -> the number of the branch. What
+    they give may be missing elsewhere, as it happens."""
+    if not forks:
+        return []
+    index = {node.id: position for position, node in enumerate(graph.nodes)}
+    within: dict[int, list[int]] = {}  # region, as its number among the items -> all that is in it
+    for node, home in enumerate(view.regions.home):
+        for region in view.regions.around(home):
+            within.setdefault(region, []).append(node)
+    regions = {
+        found.header if found.kind != "cycle" else view.nodes + at: at for at, found in enumerate(view.regions.found)
+    }
+    found = []
+    for fork in forks:
+        item = index[fork["fork"]]
+        branches = _branches(edges, view, item)
+        members = set(fork["nodes"])
+        of: dict[int, int] = {}
+        for each in branches.order:
+            if branches.owner[each] != SHARED and graph.nodes[view.node(each)].id in members:
+                nodes = [*within.get(regions.get(each, -2), ()), *([each] if each < view.nodes else ())]
+                of.update(dict.fromkeys(nodes, branches.owner[each]))
+        found.append((fork["fork"], of))
+    return found
 
 
 def _in_order(view: View, fork: int, branches: _Branches) -> list[Added]:

@@ -310,7 +310,12 @@ class Builder:
                 for number, edge in enumerate(draft.edges)
                 if edge.target == join and edge.source in ends
             }
-        return Fork(stored["fork"], stored["wait"], joins, nodes)
+        asides = {
+            self._local(draft, node_id): frozenset(self._local(draft, end) for end in each["ends"])
+            for each in stored.get("asides", ())
+            for node_id in each["nodes"]
+        }
+        return Fork(stored["fork"], stored["wait"], joins, nodes, asides)
 
     def _node(
         self,

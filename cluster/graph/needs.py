@@ -44,6 +44,7 @@ class Needs:
         self.rank = {node: position for position, node in enumerate(self.order)}
         self.whiles = {each.header: index for index, each in enumerate(regions.found) if each.kind == "while"}
         self.everything = frozenset(range(len(graph.nodes)))
+        self.raced: list[tuple[str, dict[int, int]]] = []  # as forks.raced() gives it
         self.failing: dict[int, set[int]] = {}
         for source, target, label in [*edges, *(each[:3] for each in added)]:
             if label == "failed":
@@ -51,7 +52,7 @@ class Needs:
 
     def settle(self, findings: Findings) -> list[dict[str, Any]]:
         """Per node; empty if too much is read."""
-        named = [self._named(references) for references in self.references]
+        named = [frozenset(self.index[each] for each in references.nodes) for references in self.references]
         nodes = self._ancestors(self._far(named))
         variables = self._variables()
         if nodes is None or variables is None:
@@ -65,12 +66,13 @@ class Needs:
         ids = [node.id for node in self.graph.nodes]
         found = []
         for position, node in enumerate(self.graph.nodes):
-            before = set(nodes.get(position, ())) | named[position].intersection(self.into[position])
-            if named[position] is not self.everything:
-                before |= self._own_body(position, named[position])
-                for missing in sorted(named[position] - before):
-                    message = f"config reads the output of {_unreadable(ids[missing], node)}"
-                    findings.problem(node.place, message)
+            read = self._read(position, named[position])
+            before = set(nodes.get(position, ())) | read.intersection(self.into[position])
+            before |= self._own_body(position, named[position])
+            for missing in sorted(named[position] - before):
+                message = f"config reads the output of {_unreadable(ids[missing], node)}"
+                findings.problem(node.place, message)
+            before -= self._raced(position, before, named[position], findings)
             inputs = dict.fromkeys(self.into[position]) if "inputs" in self.wants[position] else ()
             needs: dict[str, Any] = {"input": self.references[position].input or "input" in self.wants[position]}
             needs["nodes"] = [ids[each] for each in sorted(before, key=self.rank.__getitem__)]
@@ -81,17 +83,30 @@ class Needs:
             found.append(needs)
         return found
 
-    def _named(self, references: References) -> frozenset[int]:
-        if len(references.nodes) == len(self.everything):
-            return self.everything
-        return frozenset(self.index[node_id] for node_id in references.nodes)
+    def _raced(self, position: int, before: set[int], named: frozenset[int], findings: Findings) -> set[int]:
+        """Of the nodes that this one may read: those of branches that may be cancelled, if it is in none of them."""
+        found: set[int] = set()
+        for fork, branch_of in self.raced:
+            branch = branch_of.get(position)
+            inside = sorted(each for each in before if branch_of.get(each, branch) != branch)
+            found.update(inside)
+            if told := named.intersection(inside):
+                ids = self.graph.nodes
+                what = f"{quoted(ids[min(told)].id)}, which is in a branch of {quoted(fork)} that may be cancelled"
+                way = "read the merge where the branches meet, or let it wait for all"
+                findings.problem(ids[position].place, f"config reads the output of {what}: {way}")
+        return found
+
+    def _read(self, position: int, named: frozenset[int]) -> frozenset[int]:
+        """All, where an id is computed: `nodes[expression]` may read whatever ran before."""
+        return self.everything if self.references[position].any_node else named
 
     def _far(self, named: Sequence[frozenset[int]]) -> dict[int, frozenset[int]]:
         """What must be asked: predecessors need not, so that a long chain stays cheap."""
         far: dict[int, frozenset[int]] = {}
         for position, nodes in enumerate(named):
-            # All ids: `nodes[expression]`, whatever ran before.
-            asked = self.everything if nodes is self.everything else nodes.difference(self.into[position])
+            read = self._read(position, nodes)
+            asked = read if read is self.everything else read.difference(self.into[position])
             if asked:
                 far[position] = asked
         return far

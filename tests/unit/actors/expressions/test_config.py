@@ -288,18 +288,18 @@ def test_a_name_of_elsewhere_is_told(config: dict[str, Any], place: str, name: s
 @pytest.mark.parametrize(
     ("text", "references"),
     [
-        ("text", (False, False, set(), False)),
-        ("{{ input.a + vars.b }}", (True, True, set(), False)),
-        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"}, False)),
-        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"}, False)),
-        ("{{ nodes[input.k].output }}", (True, False, IDS, False)),
-        ("{{ size(nodes) }}", (False, False, IDS, False)),
-        ("{{ [1].map(input, input) == input }}", (True, False, set(), False)),
-        ("{{ 'input.a' }}", (False, False, set(), False)),
-        ("{{ error.message }}{{ input.error }}", (True, False, set(), True)),
+        ("text", (False, False, set(), False, False)),
+        ("{{ input.a + vars.b }}", (True, True, set(), False, False)),
+        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"}, False, False)),
+        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"}, False, False)),
+        ("{{ nodes[input.k].output }}", (True, False, set(), False, True)),
+        ("{{ size(nodes) }}", (False, False, set(), False, True)),
+        ("{{ [1].map(input, input) == input }}", (True, False, set(), False, False)),
+        ("{{ 'input.a' }}", (False, False, set(), False, False)),
+        ("{{ error.message }}{{ input.error }}", (True, False, set(), True, False)),
     ],
 )
-def test_references(text: str, references: tuple[bool, bool, set[str], bool]) -> None:
+def test_references(text: str, references: tuple[bool, bool, set[str], bool, bool]) -> None:
     prepared = prepare({"url": text}, Model, IDS)
     assert prepared.problems == []
     assert tuple(prepared.references) == references

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.cluster.execution.authors import condition, run, setter, source
 from tests.unit.cluster.execution.simulation import Simulation, stored
-from tests.unit.cluster.graphs import node
+from tests.unit.cluster.graphs import node, refused
 
 FOREACH = node("each", "foreach", array_expression="input.rows")
 ROWS = node("rows", "for", array_expression="input.rows")
@@ -295,3 +295,81 @@ class TestTries:
         nodes = [ROWS, self.T, self.C, node("out", "break"), condition("x", "item == 1")]
         found = run(source(nodes, "rows -body-> t -> x -true-> out; x -false-> w -> c -> rows"), {"rows": [1]})
         assert "rows[0]/c" not in found.keys
+
+
+class TestBranches:
+    """Side by side, of which some are enough."""
+
+    ANY = node("f", parallel_wait_mode="any")
+
+    @staticmethod
+    def two(**more: Any) -> dict[str, Any]:
+        return {**node("f"), "parallel_wait_mode": "n_of_m", "parallel_wait_n": 2, **more}
+
+    @pytest.mark.parametrize("mode", [{"parallel_wait_mode": "any"}, {"sequential": True}])
+    def test_the_options_hold_though_a_failure_of_the_fork_leads_into_a_branch(self, mode: dict[str, Any]) -> None:
+        fork = {**node("f"), **mode}
+        ways = "f -> a -> j; f -> b -> j; f -failed-> a"
+        keys = run(source([fork], ways), crashes=False).keys
+        assert keys == (["f", "b", "j"] if "sequential" not in mode else ["f", "a", "b", "j"])
+        failed = run(source([fork], ways), fails=["f"]).keys
+        assert failed == ["f", "a", "j"]
+
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_what_hangs_aside_from_a_branch_is_cancelled_with_it(self, order: int) -> None:
+        ways = "f -> a -> j; f -> b -> b2 -> j; b -> aside -> more"
+        found = run(source([self.ANY], ways), crashes=False)
+        assert found.settled is not None
+        assert found.settled.status == "completed"
+        assert "more" not in found.keys
+        assert "aside" not in found.keys
+
+    def test_but_not_from_one_that_arrived(self) -> None:
+        found = run(source([self.ANY], "f -> a -> j; a -> aside -> more; f -> b -> b2 -> b3 -> j"))
+        assert {"aside", "more", "j"} <= set(found.keys)
+
+    def test_and_its_failure_is_borne(self) -> None:
+        ways = "f -> a -> j; f -> b -> j; f -> c -> j; a -> aside"
+        found = run(source([self.two()], ways), fails=["aside"], order=-1)
+        assert found.settled is not None
+        assert found.settled.status == "completed"
+        found = run(source([self.two()], ways), fails=["aside"])
+        assert found.settled is not None
+        assert found.settled.status == "completed"
+
+    def test_a_failure_that_the_branch_itself_catches_does_not_count(self) -> None:
+        nodes = [self.two(), condition("x"), condition("y")]
+        ways = "f -> a -failed-> h -> j; f -> x -true-> b -> j; f -> y -true-> c -> j"
+        found = run(source(nodes, ways), {"x": False, "y": False}, fails=["a"])
+        assert sorted(found.keys) == ["a", "f", "h", "j", "x", "y"]
+
+    @pytest.mark.parametrize("reader", ["j", "after"])
+    def test_what_may_be_cancelled_is_not_read_elsewhere(self, reader: str) -> None:
+        nodes = [self.ANY, node(reader, see="{{ nodes.a.output }}")]
+        line = (
+            f"node '{reader}': config reads the output of 'a', which is in a branch of 'f' that may be cancelled: "
+            "read the merge where the branches meet, or let it wait for all"
+        )
+        assert refused(source(nodes, "f -> a -> a2 -> j -> after; f -> b -> j")) == [line]
+        nodes[0] = node("f")
+        assert run(source(nodes, "f -> a -> a2 -> j -> after; f -> b -> j")).output(reader) == "a"
+
+    def test_in_its_own_branch_it_is(self) -> None:
+        nodes = [self.ANY, node("a2", see="{{ nodes.a.output }}")]
+        ways = "f -> a -> a2 -> j; f -> b -> b2 -> b3 -> b4 -> j"
+        assert run(source(nodes, ways), crashes=False).output("a2") == "a"
+
+    def test_also_in_loops_in_it(self) -> None:
+        nodes = [self.ANY, ROWS, node("w", see="{{ nodes.a.output }}"), node("j", see="{{ nodes.w.output }}")]
+        (line,) = refused(source(nodes, "f -> a -> rows -body-> w -> rows -> j; f -> b -> j"))
+        assert "reads the output of 'w', which is in a branch of 'f'" in line
+
+
+def test_a_node_that_names_all_others_is_checked_like_any_other() -> None:
+    nodes = [node("a"), node("b", see="{{ nodes.a.output }}{{ nodes.b.output }}{{ nodes.c.output }}"), node("c")]
+    lines = refused(source(nodes, "a -> b -> c"))
+    assert len(lines) == 2
+    assert "config reads the output of the node itself" in lines[0]
+    nodes[1] = node("b", see="{{ nodes[input.x].output }}{{ nodes.c.output }}")
+    (line,) = refused(source(nodes, "a -> b -> c"))
+    assert "config reads the output of node 'c', which does not surely run before it" in line

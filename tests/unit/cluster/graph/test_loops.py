@@ -218,6 +218,53 @@ def test_an_edge_after_a_break_is_told() -> None:
     assert stored(source)["warnings"] == ["edge 'leave' -> 'next': is never followed: a break goes on at its loop"]
 
 
+@pytest.mark.parametrize("leave", ["break", "continue"])
+@pytest.mark.parametrize("more", [(), ("x",)])
+@pytest.mark.parametrize("works", [True, False])
+def test_one_to_which_only_an_edge_into_the_body_leads(leave: str, more: tuple[str, ...], works: bool) -> None:
+    ways = [*chain("t", "loop"), edge("loop", (*more, "stop")[0], "body"), *chain(*more, "stop")]
+    ways += [edge("loop", "B", "body"), *chain("B", "loop")] if works else []
+    source = graph([*plain("t"), loop(), node("stop", leave), *plain(*more, *(["B"] if works else []))], ways)
+    assert regions(source) == [("for", "loop", None, ["stop", *more, *(["B"] if works else [])])]
+    assert stored(source)["warnings"] == []
+
+
+def test_one_in_a_loop_of_which_nothing_else_leads_back_and_that_leaves_the_one_around_it() -> None:
+    nodes = [loop("r"), loop("q"), node("stop", "break", loop_label="r")]
+    ways = [edge("r", "q", "body"), edge("q", "stop", "body"), edge("q", "r", "done")]
+    assert regions(graph(nodes, ways)) == [("for", "r", None, ["q"]), ("for", "q", 0, ["stop"])]
+
+
+@pytest.mark.parametrize("leave", ["break", "continue"])
+def test_an_execution_does_not_begin_at_one(leave: str) -> None:
+    nodes = [loop(), condition("c"), node("x", leave)]
+    ways = [edge("loop", "c", "body"), edge("c", "x", True), edge("c", "loop", False), edge("c", "d", "failed")]
+    assert refused(graph([*nodes, *plain("d")], ways, entry_node_id="x")) == [
+        f"graph: entry_node_id 'x' is a {leave}, which ends a turn that has not begun: "
+        "name the node at which the execution begins"
+    ]
+
+
+# The number of a turn
+
+
+def test_a_cycle_without_a_loop_node_has_no_index_and_the_condition_of_a_while_neither() -> None:
+    nodes = [node("poll", text="{{ index }}"), node("ready", "condition", condition="index > 2"), *plain("s", "e")]
+    ways = [*chain("s", "poll", "ready"), edge("ready", "poll", False), edge("ready", "e", True)]
+    why = "'index' is of a loop node, a cycle that a condition closes has none: count with set_variable"
+    assert refused(graph(nodes, ways)) == [f"node 'poll': config.text: {why}", f"node 'ready': config.condition: {why}"]
+    nodes = [node("w", "while", condition_expression="index < 3"), *plain("a")]
+    why = "'index' is known in the body of the loop, not in its condition: count with set_variable in the body"
+    assert refused(graph(nodes, chain("w", "a", "w"))) == [f"node 'w': config.condition_expression: {why}"]
+
+
+def test_in_a_loop_around_it_the_index_is_that_loops() -> None:
+    nodes = [loop(), node("w", "while", condition_expression="index < 3"), *plain("a")]
+    ways = [edge("loop", "w", "body"), edge("w", "a", "body"), *chain("a", "w"), edge("w", "loop", "done")]
+    (_, inner, _) = stored(graph(nodes, ways))["nodes"]
+    assert inner["config"]["condition_expression"] == 'nodes["loop"].output.index < 3'
+
+
 # What is told
 
 

@@ -150,8 +150,11 @@ def sound(draw: st.DrawFn) -> dict[str, Any]:
         nodes.append({"id": node_id, "type": draw(st.sampled_from(types)), "config": config, **extra})
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     chosen = draw(st.lists(st.sampled_from(pairs), max_size=14)) if pairs else []
-    labels = st.sampled_from([None, "true", "false", "success", "failed", True])
-    return {"nodes": nodes, "edges": [{"source": ids[a], "target": ids[b], "branch": draw(labels)} for a, b in chosen]}
+    labels = st.sampled_from([None, "success", "failed"])
+    truths = st.sampled_from([None, "true", "false", "success", "failed", True])
+    of = {each["id"]: truths if each["type"] in ("condition", "if") else labels for each in nodes}
+    edges = [{"source": ids[a], "target": ids[b], "branch": draw(of[ids[a]])} for a, b in chosen]
+    return {"nodes": nodes, "edges": edges}
 
 
 def check_accepted(stored: dict[str, Any]) -> None:
