@@ -199,7 +199,7 @@ class Plan:
             if self._taken[target]:
                 if self._make_ready(target):
                     ready.append(target)
-            elif self.state[target] == PENDING:
+            elif self.state[target] == PENDING and (self.short is None or self.short[1] != target):
                 self.state[target] = SKIPPED
                 decided.extend((each, False) for each in out[target])
         return [node for node in ready if self.state[node] == READY] if self._forks else ready
@@ -235,15 +235,16 @@ class Plan:
                 fork.settled.add(target)
                 if len(fork.settled) == len(fork.joins):
                     self._drop(fork, decided)
-            elif fork.failures and at.count + sum(map(bool, at.open)) < fork.fork.wait:
+            elif self.short is None and fork.failures and at.count + sum(map(bool, at.open)) < fork.fork.wait:
                 self.short = fork.fork, target
         return counts
 
-    def give_up(self, fork: Fork) -> list[int]:
-        """Not enough branches can arrive, so the others need not either. Gives the nodes that became ready."""
+    def give_up(self, fork: Fork, join: int) -> list[int]:
+        """Not enough branches can arrive at the join, so the others need not either, and the join is to fail. Gives the
+        nodes that became ready, which other joins may be."""
         state = next(each for each in self._forks if each.fork is fork)
         state.settled.update(fork.joins)
-        self._past.update(edge for edges in fork.joins.values() for edge in edges)
+        self._past.update(fork.joins[join])
         decided: list[tuple[int, bool]] = []
         self._drop(state, decided)
         return self._decide(decided)

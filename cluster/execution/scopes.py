@@ -126,7 +126,7 @@ class Scopes:
         plan = scope.plan
         short, plan.short = plan.short, None
         if short is not None:
-            ready = [*ready, *plan.give_up(short[0])]
+            ready = [*ready, *plan.give_up(*short)]
         if plan.dropped:
             for index in plan.dropped:
                 self._drop(scope, index)

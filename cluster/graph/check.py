@@ -50,6 +50,8 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     for node in graph.nodes:
         if loops.is_loop(node):
             node.config = loops.tidy(node.config)
+            if loops.kind(node) == "each" and {**node.config, **node.options}.get("max_iterations") is not None:
+                findings.warn(node.place, "max_iterations is not read: a foreach takes each of its items once")
         if loops.is_loop(node) or node.type in loops.LEAVING:
             for key in loops.FIXED:
                 if holds_template(node.config.get(key)):

@@ -105,6 +105,7 @@ class _Search:
             before = [self._after[source] for source, _ in view.into[item]]
             if kind in ("catch", "finally"):
                 innermost = max(before, key=lambda part: part.depth if part else 0, default=None)
+                self._check_one_try(item, before, innermost)
                 self._after[item] = self._end(item, kind, innermost)
                 continue
             part = _common(before)
@@ -115,6 +116,21 @@ class _Search:
                 if part.level == MAX_NESTING + 1:
                     self.findings.problem(node.place, f"is inside of {MAX_NESTING} other tries: split the workflow")
             self._after[item] = part
+
+    def _check_one_try(self, item: int, before: list[_Part | None], innermost: _Part | None) -> None:
+        """The ways to a catch or finally come from one try, or from those around it."""
+        around: list[_Block] = []
+        part = innermost
+        while part is not None:
+            around.append(part.block)
+            part = part.outer
+        other = next((part.block for part in before if part is not None and part.block not in around), None)
+        if other is None:
+            return
+        node = self.graph.nodes[self.view.node(item)]
+        first, second = (quoted(self.graph.nodes[self.view.node(each.start)].id) for each in (around[0], other))
+        message = f"ends two tries side by side, {first} and {second}: give each a {node.type} of its own"
+        self.findings.problem(node.place, message)
 
     def _inside(self, block: _Block, outer: _Part | None, catch: int | None) -> _Part:
         depth = outer.depth + 1 if outer else 1

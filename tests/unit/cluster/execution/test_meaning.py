@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from dray.cluster.graph.canonical import canonical
 from tests.unit.cluster.execution.authors import condition, run, setter, source
 from tests.unit.cluster.execution.simulation import Simulation, stored
-from tests.unit.cluster.graphs import node, refused
+from tests.unit.cluster.graphs import HANDLERS, node, refused
 
 FOREACH = node("each", "foreach", array_expression="input.rows")
 ROWS = node("rows", "for", array_expression="input.rows")
@@ -373,3 +374,129 @@ def test_a_node_that_names_all_others_is_checked_like_any_other() -> None:
     nodes[1] = node("b", see="{{ nodes[input.x].output }}{{ nodes.c.output }}")
     (line,) = refused(source(nodes, "a -> b -> c"))
     assert "config reads the output of node 'c', which does not surely run before it" in line
+
+
+class TestWhatWasOpen:
+    """Where a reader of the page would have to guess, it says what holds."""
+
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_a_loop_that_is_left_by_an_edge_out_of_its_body_takes_no_done_edge(self, order: int) -> None:
+        nodes = [ROWS, condition("found", "item == 2")]
+        ways = "rows -body-> found -false-> rows; found -true-> out; rows -done-> none"
+        assert run(source(nodes, ways), {"rows": [1, 2]}, order=order).keys[-2:] == ["rows", "out"]
+        assert run(source(nodes, ways), {"rows": [1]}, order=order).keys[-2:] == ["rows", "none"]
+
+    def test_a_loop_over_more_items_than_it_may_take_fails_before_the_first(self) -> None:
+        for loop in (
+            node("rows", "for", array_expression="input.rows", max_iterations=2),
+            node("rows", "repeat", repeat_count="size(input.rows)", max_iterations=2),
+        ):
+            found = run(source([loop], "rows -body-> w -> rows"), {"rows": [1, 2, 3]})
+            assert error_of(found)["type"] == "iteration_limit"
+            assert found.keys == ["rows[]", "rows"]
+
+    def test_a_while_and_a_cycle_when_they_would_go_on(self) -> None:
+        loop = node("rows", "while", condition_expression="true", max_iterations=2)
+        found = run(source([loop], "rows -body-> w -> rows"))
+        assert error_of(found)["type"] == "iteration_limit"
+        assert [key for key in found.keys if key.endswith("w")] == ["rows[0]/w", "rows[1]/w"]
+        nodes = [{**node("ask"), "max_iterations": 2}, condition("ready", "false")]
+        found = run(source(nodes, "s -> ask -> ready -false-> ask"))
+        assert error_of(found) | {"message": ""} == {"type": "iteration_limit", "message": "", "node": "ask"}
+        assert [key for key in found.keys if key.endswith("/ask")] == ["ask[0]/ask", "ask[1]/ask"]
+
+    def test_a_foreach_has_no_limit(self) -> None:
+        each = node("each", "foreach", array_expression="input.rows", max_iterations=1)
+        written = source([each], "each -body-> w -> each")
+        assert run(written, {"rows": [1, 2, 3]}).output("each")["count"] == 3
+        assert canonical(written, HANDLERS)["warnings"] == [
+            "node 'each': max_iterations is not read: a foreach takes each of its items once"
+        ]
+
+    def test_a_failed_edge_in_a_cycle_is_of_the_node_that_it_leaves_and_a_catch_takes_what_the_cycle_does(self) -> None:
+        ask = {**node("ask"), "max_iterations": 2}
+        nodes = [ask, condition("ready", "false"), node("t", "try"), node("c", "catch")]
+        ways = "ask -> ready -false-> ask; ask -failed-> h"
+        found = run(source(nodes[:2], f"s -> {ways}"))
+        assert error_of(found)["type"] == "iteration_limit"
+        assert run(source(nodes[:2], f"s -> {ways}"), fails=["ask[1]/ask"]).keys[-1] == "h"
+        found = run(source(nodes, "t -> ask -> ready -false-> ask; ready -true-> c"))
+        assert found.output("c")["error"]["type"] == "iteration_limit"
+
+    def test_after_a_loop_that_failed_the_outputs_of_its_last_turn_that_ended(self) -> None:
+        nodes = [ROWS, node("w"), node("x"), node("h", see="{{ [nodes.w.output, nodes.rows.output, vars.v] }}")]
+        nodes += [setter("v", "v", "{{ index }}")]
+        ways = "rows -body-> v -> w -> x -> rows; rows -failed-> h"
+        found = run(source(nodes, ways), {"rows": [1, 2, 3]}, fails=["rows[1]/x"])
+        assert found.output("h") == ["rows[0]/w", None, 0]
+
+    def test_and_after_a_foreach_that_failed_null(self) -> None:
+        nodes = [FOREACH, node("w"), node("x"), node("h", see="{{ [nodes.w.output, nodes.each.output] }}")]
+        ways = "each -body-> w -> x -> each; each -failed-> h"
+        assert run(source(nodes, ways), {"rows": [1, 2]}, fails=["each[1]/x"]).output("h") == [None, None]
+
+    def test_a_cycle_that_nothing_enters_begins_at_its_loop_node_its_trigger_or_its_first_node(self) -> None:
+        ways = "a -> b -> c -true-> a; c -false-> d"
+        for first in ("a", "b"):
+            nodes = [node(first), condition("c", "false")]
+            assert run(source(nodes, ways)).keys[0] == f"{first}[0]/{first}"
+        nodes = [node("a"), node("b", "trigger"), condition("c", "false")]
+        assert run(source(nodes, ways)).keys[0] == "b[0]/b"
+        nodes = [node("a"), node("b", "repeat", repeat_count=1)]
+        assert run(source(nodes, "a -> b -body-> a; b -done-> c")).keys == ["b[]", "b[0]/a", "b", "c"]
+        nodes = [node("a"), node("b", "trigger"), condition("c", "false")]
+        assert run(source(nodes, ways, entry_node_id="a")).keys[0] == "a[0]/a"
+
+    THREE = node("f", parallel_wait_mode="n_of_m", parallel_wait_n=2)
+    WAYS = "f -> x -true-> a -> j; f -> y -true-> b -> j; f -> z -true-> c -> j; j -> end"
+
+    @pytest.mark.parametrize(
+        ("taken", "fails", "last"),
+        [("x", "", "end"), ("", "", None), ("xy", "", "end"), ("xy", "a", "failed"), ("xyz", "a", "end")],
+    )
+    def test_branches_that_end_by_a_choice_are_not_waited_for(self, taken: str, fails: str, last: str | None) -> None:
+        nodes = [self.THREE, *(condition(each, f"input.{each}") for each in "xyz")]
+        found = run(source(nodes, self.WAYS), {each: each in taken for each in "xyz"}, fails=list(fails), crashes=False)
+        if last == "failed":
+            assert (error_of(found)["type"], error_of(found)["node"]) == ("parallel_failed", "f")
+        else:
+            assert found.settled is not None
+            assert found.settled.status == "completed"
+            assert ("end" in found.keys) == (last == "end")
+
+    def test_the_failure_of_a_fork_in_a_branch_is_borne_by_the_fork_around_it(self) -> None:
+        nodes = [node("f", parallel_wait_mode="any"), node("g", parallel_wait_mode="any")]
+        ways = "f -> g; g -> a -> i; g -> b -> i; i -> j; f -> c -> d -> e -> j; j -> end"
+        found = run(source(nodes, ways), fails=["a", "b"], crashes=False)
+        assert found.keys[-2:] == ["j", "end"]
+        found = run(source(nodes, ways), fails=["a", "b", "d"], crashes=False)
+        assert (error_of(found)["type"], error_of(found)["node"]) == ("parallel_failed", "f")
+
+    def test_too_few_branches_are_a_failure_of_the_node_where_they_meet(self) -> None:
+        nodes = [node("f", parallel_wait_mode="any"), node("h", see="{{ [error.type, error.node] }}")]
+        ways = "f -> a -> j; f -> b -> j; j -failed-> h"
+        assert run(source(nodes, ways), fails=["a", "b"]).output("h") == ["parallel_failed", "f"]
+        both = "f -> a -> j; f -> a -> i; f -> b -> j; f -> b -> i; j -failed-> h"
+        assert run(source(nodes, both), fails=["a", "b"]).keys == ["f", "a", "b", "h"]
+        nodes = [nodes[0], node("t", "try"), node("k", "catch")]
+        found = run(source(nodes, "t -> f -> a -> j; f -> b -> j -> k"), fails=["a", "b"])
+        assert found.output("k")["error"] | {"message": ""} == {"type": "parallel_failed", "message": "", "node": "f"}
+
+    def test_a_break_in_a_cycle_in_a_loop_ends_both(self) -> None:
+        nodes = [ROWS, condition("ready", "item == 2"), node("stop", "break"), condition("more", "item == 1")]
+        ways = "rows -body-> ask -> ready -true-> stop; ready -false-> more -false-> ask; more -true-> rows; rows -> d"
+        found = run(source(nodes, ways), {"rows": [1, 2, 3]})
+        assert found.keys[-2:] == ["rows", "d"]
+        assert found.output("rows") == {"iterations": 2, "ended_by": "break"}
+
+    @pytest.mark.parametrize("kind", ["catch", "finally"])
+    def test_two_tries_side_by_side_do_not_share_a_catch_or_finally(self, kind: str) -> None:
+        nodes = [node("t1", "try"), node("t2", "try"), node("x", kind)]
+        assert refused(source(nodes, "s -> t1 -> a -> x; s -> t2 -> b -> x")) == [
+            f"node 'x': ends two tries side by side, 't1' and 't2': give each a {kind} of its own"
+        ]
+        nodes = [node("t1", "try"), node("t2", "try"), node("c1", "catch"), node("c2", "catch")]
+        found = run(source(nodes, "s -> t1 -> a -> c1 -> j; s -> t2 -> b -> c2 -> j"), fails=["a"])
+        assert found.output("c1")["caught"] is True
+        assert found.output("c2")["caught"] is False
+        assert found.keys[-1] == "j"
