@@ -9,7 +9,7 @@ hints.py         what to write instead of what cannot be translated
 program.py       one compiled expression and its value
 syntax.py        text -> tree; tree.py: what a tree is made of
 meaning.py       tree -> a function that gives the value; run.py: one evaluation
-values.py        what operators do with values, and what is asked of the CEL library; functions.py: the functions
+values.py        the kinds of values; operators.py, functions.py: what is done with them
 bounds.py        what it may cost
 near.py          why a path leads nowhere
 """

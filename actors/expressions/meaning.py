@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from dray.actors.expressions.bounds import left_over, too_large
 from dray.actors.expressions.functions import FUNCTIONS
+from dray.actors.expressions.operators import OPERATORS, negative, plus, quotient
 from dray.actors.expressions.run import Run, step_into
 from dray.actors.expressions.source import Path, SourceError, show
 from dray.actors.expressions.tree import (
@@ -31,30 +32,11 @@ from dray.actors.expressions.tree import (
     Unary,
     Variable,
 )  # fmt: skip  # isort: skip
-from dray.actors.expressions.values import (
-    MISSING,
-    Failed,
-    at_least,
-    at_most,
-    divided,
-    equal,
-    is_in,
-    less,
-    minus,
-    more,
-    negative,
-    plus,
-    quotient,
-    rest_of,
-    times,
-    wanted,
-)  # fmt: skip  # isort: skip
+from dray.actors.expressions.values import MISSING, Failed, wanted
 
 Value: TypeAlias = "Callable[[Run], Any]"
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "-": minus, "*": times, "/": divided, "%": rest_of, "==": equal, "<": less, "<=": at_most, ">": more,
-    ">=": at_least, "in": is_in, "!=": lambda left, right: not equal(left, right),
-}  # fmt: skip
+_MADE = (Row, Call, Macro, Choice, ListOf, MapOf)  # what may give a value that was not there before
+_SMALL = frozenset({int, float, bool, type(None)})
 
 
 def compiled(tree: Tree) -> Value:
@@ -78,8 +60,27 @@ def _has(tree: Has) -> Value:
 
 
 def _list_of(tree: ListOf) -> Value:
-    parts = [compiled(item) for item in tree.items]
-    return lambda run: [part(run) for part in parts]
+    parts = [(compiled(item), isinstance(item, _MADE)) for item in tree.items]
+
+    def value(run: Run) -> list[Any]:
+        found = []
+        room = run.max_bytes
+        for part, is_made in parts:
+            item = part(run)
+            if is_made and type(item) not in _SMALL:
+                room = _left(run, item, room)
+            found.append(item)
+        return found
+
+    return value
+
+
+def _left(run: Run, value: Any, room: int) -> int:
+    """What is left beside a value that was made here: what is only named is there anyway."""
+    room = left_over(value, room)
+    if room < 0:
+        raise too_large(run.max_bytes)
+    return room
 
 
 # Paths and keys
@@ -174,7 +175,7 @@ def _row(tree: Row) -> Value:
         ((operator, operand),) = tree.rest
         return _two(operator, tree.first, operand)
     first = compiled(tree.first)
-    rest = [(_OPERATORS.get(operator), compiled(operand)) for operator, operand in tree.rest]
+    rest = [(OPERATORS.get(operator), compiled(operand)) for operator, operand in tree.rest]
 
     def value(run: Run) -> Any:
         found = first(run)
@@ -193,7 +194,7 @@ def _two(operator: str, one: Tree, other: Tree) -> Value:
         left, right = compiled(one), compiled(other)
     if operator == "+":
         return lambda run: _sum(run, left(run), right(run))
-    operate = _OPERATORS[operator]
+    operate = OPERATORS[operator]
     if isinstance(other, Literal):
         literal = other.value
         return lambda run: operate(left(run), literal)
@@ -264,15 +265,21 @@ def _choice(tree: Choice) -> Value:
 
 
 def _map_of(tree: MapOf) -> Value:
-    parts = [(compiled(key), compiled(value)) for key, value in tree.items]
+    parts = [(compiled(key), compiled(item), isinstance(item, _MADE)) for key, item in tree.items]
 
     def value(run: Run) -> dict[Any, Any]:
         found = {}
-        for key, item in parts:
+        room = run.max_bytes
+        for key, part, is_made in parts:
             name = key(run)
-            if not isinstance(name, str | int):
+            if isinstance(name, str):
+                room -= len(name)
+            elif not isinstance(name, int):
                 raise wanted("the key of a map is a text", name)
-            found[name] = item(run)
+            item = part(run)
+            if is_made and type(item) not in _SMALL:
+                room = _left(run, item, room)
+            found[name] = item
         return found
 
     return value
@@ -347,9 +354,7 @@ def _mapping(inside: Value, slot: int, condition: Value | None, body: Value) -> 
             values[slot] = item
             if condition is None or _is_true(condition(run), "the condition of map() is true or false"):
                 made = body(run)
-                room = left_over(made, room)
-                if room < 0:
-                    raise too_large(run.max_bytes)
+                room = _left(run, made, room)
                 found.append(made)
         return found
 

@@ -127,7 +127,7 @@ def graphs(draw: Any) -> tuple[dict[str, Any], list[Any]]:
     return {"nodes": nodes, "edges": edges}, draw(st.lists(JSON, min_size=count, max_size=count))
 
 
-@settings(ALL, max_examples=10, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a second each: no shrinking
+@settings(ALL, max_examples=8, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # a second each: no shrinking
 @given(graph=graphs(), given_input=JSON)
 def test_a_node_sends_the_same_before_and_after_a_park(
     graph: tuple[dict[str, Any], list[Any]], given_input: Any, store: DriverStore, client: Client, handlers: None

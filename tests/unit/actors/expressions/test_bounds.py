@@ -173,6 +173,19 @@ def test_what_is_too_large_is_told(small: int, text: str) -> None:
         evaluate(text, {"rows": list(range(20)), "s": "x" * 1_000})
 
 
+@pytest.mark.parametrize("text", ["[%s]", "{%s}.size()", "size([[%s]])", "[0].map(x, [%s]).size()"])
+def test_a_long_row_of_large_values_ends_in_time(small: int, text: str) -> None:
+    is_map = text.startswith("{")
+    text = text.replace("%s", ", ".join(f"{f'{n}: ' if is_map else ''}[s + s]" for n in range(500)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExpressionError, match=TOO_LARGE):
+            evaluate(text, {"s": "x" * 4_000})
+        assert tracemalloc.get_traced_memory()[1] < 200 * small, "500 times 8,000 would be twice as much"
+    finally:
+        tracemalloc.stop()
+
+
 def test_what_is_looked_at_and_dropped_counts_for_nothing(small: int) -> None:
     rows = [{"t": "x" * 500} for _ in range(1_000)]
     assert evaluate("rows.filter(r, (r.t + r.t).contains('y') || text(r) == '').size()", {"rows": rows}) == 0
