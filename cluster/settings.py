@@ -113,7 +113,9 @@ class Settings(BaseSettings):
     max_retries: int = Field(3, ge=0, le=1000, description="retries of a node that does not say")
     retry_delay: Seconds = Field(1.0, description="before the first retry")
     retry_multiplier: float = Field(2.0, ge=1, le=100, description="each further retry waits so many times longer")
-    retry_max_delay: Seconds = Field(3600.0, description="no retry waits longer")
+    retry_max_delay: Seconds = Field(
+        3600.0, description="the wait grows no further; up to a half more is added at random"
+    )
     max_iterations: int = Field(1_000, ge=1, le=1_000_000, description="turns of a loop that does not say")
     retention_days: float | None = Field(
         None, gt=0, le=36_500, description="days that executions are kept after their end; unset: for ever"

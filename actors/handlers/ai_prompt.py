@@ -22,7 +22,7 @@ from dray.actors.context import NodeContext
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.expressions.config_shape import Raw
 from dray.actors.outside.environment import setting
-from dray.actors.outside.http_exchange import Answer, as_body, checked_url, exchange, fail, name_of
+from dray.actors.outside.http_exchange import Answer, as_body, checked_url, exchange, fail, key_header, name_of
 from dray.actors.registry import NodeConfig, handler
 
 OPENAI = "https://api.openai.com/v1"
@@ -78,7 +78,7 @@ class _Completion(BaseModel):
 async def ai_prompt(config: AiPromptConfig, ctx: NodeContext) -> dict[str, Any]:
     base, key = _endpoint(config, ctx)
     url = f"{base.rstrip('/')}/chat/completions"
-    headers = {"Content-Type": "application/json", "Idempotency-Key": ctx.idempotency_key}
+    headers = {"Content-Type": "application/json", "Idempotency-Key": key_header(ctx.idempotency_key)}
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
     answer = await exchange(
@@ -88,7 +88,6 @@ async def ai_prompt(config: AiPromptConfig, ctx: NodeContext) -> dict[str, Any]:
         content=as_body(_request(config)),
         seconds=min(config.timeout, ctx.remaining()),
         max_bytes=MAX_ANSWER,
-        follow_redirects=False,  # the key is for this endpoint
     )
     if answer.status != 200:
         fail(answer, name_of("POST", url))

@@ -1,11 +1,15 @@
 """http_request: one HTTP request.
 
 Output: {"status_code", "headers" (names in lower case), "body" (text), "json" (the body parsed, or null), "url" (after
-redirects), "method"}. Bytes that are no text, and NUL, which Postgres cannot hold, become U+FFFD.
+redirects), "method"}. Bytes that are no text, and NUL, which Postgres cannot hold, become U+FFFD. Several cookies that
+are set are a list in "headers".
 
 A status of 400 or more fails the node, with the start of the body in the message. Tried again: 408, 425, 429, 5xx and
-network errors, not before the time that a Retry-After names. Not tried again: any other status, too many redirects, an
-answer over max_body_bytes.
+network errors, not before the time that a Retry-After names. Not tried again: any other status, a redirect that is not
+followed, an answer over max_body_bytes.
+
+Redirects are followed within the origin; with follow_redirects true to others too, unless a secret was sent, which must
+not go there; from https to http never. With false the redirect itself is the output.
 
 Every request carries `Idempotency-Key: <execution>/<node>`, the same on every attempt, unless the config sets that
 header. Cookies are never kept: one client serves the nodes of all executions.
@@ -22,10 +26,13 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from dray.actors.context import NodeContext
 from dray.actors.expressions.config_shape import HoldsSecrets
-from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, name_of
+from dray.actors.outside.http_client import Follow
+from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, key_header, name_of
 from dray.actors.registry import NodeConfig, handler
 
 _upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
+_WORDS = {"true": True, "false": False}
+_word = BeforeValidator(lambda value: _WORDS.get(value.lower(), value) if isinstance(value, str) else value)
 
 
 class HttpRequestConfig(NodeConfig):
@@ -40,11 +47,12 @@ class HttpRequestConfig(NodeConfig):
     body: Annotated[Any, HoldsSecrets()] = None
     timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
+    follow_redirects: Annotated[Follow, _word] = "same_origin"
 
 
 @handler("http_request", config=HttpRequestConfig)
 async def http_request(config: HttpRequestConfig, ctx: NodeContext) -> dict[str, Any]:
-    defaults = {"Idempotency-Key": ctx.idempotency_key}
+    defaults = {"Idempotency-Key": key_header(ctx.idempotency_key)}
     if config.body is not None:
         defaults["Content-Type"] = "application/json"
     given = {name.lower() for name in config.headers}
@@ -55,12 +63,13 @@ async def http_request(config: HttpRequestConfig, ctx: NodeContext) -> dict[str,
         content=None if config.body is None else as_body(config.body),
         seconds=min(config.timeout, ctx.remaining()),
         max_bytes=config.max_body_bytes,
+        follow_redirects=config.follow_redirects,
     )
     if answer.status >= 400:
         fail(answer, name_of(config.method, config.url))
     return {
         "status_code": answer.status,
-        "headers": dict(answer.headers),
+        "headers": answer.shown_headers,
         "body": answer.text,
         "json": answer.json,
         "url": answer.url,

@@ -26,7 +26,7 @@ from dray.actors.expressions.config import as_text
 from dray.actors.expressions.config_shape import HoldsSecrets
 from dray.actors.outside import mail
 from dray.actors.outside.environment import setting
-from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, name_of
+from dray.actors.outside.http_exchange import as_body, checked_url, exchange, fail, key_header, name_of
 from dray.actors.registry import NodeConfig, find_handler, handler
 
 MAX_ANSWER = 1 << 20  # bytes
@@ -93,11 +93,10 @@ async def _post(config: NotificationConfig, ctx: NodeContext, seconds: float) ->
     answer = await exchange(
         "POST",
         url,
-        headers={"Idempotency-Key": ctx.idempotency_key, "Content-Type": "application/json"},
+        headers={"Idempotency-Key": key_header(ctx.idempotency_key), "Content-Type": "application/json"},
         content=as_body(_body(config, recipient)),
         seconds=seconds,
         max_bytes=MAX_ANSWER,
-        follow_redirects=False,  # a redirected POST comes out as a GET, which tells nobody
         secret_path=is_chat,
     )
     if not 200 <= answer.status < 300:

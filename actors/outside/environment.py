@@ -8,8 +8,8 @@ A name that the driver has no value for is taken from the environment that the r
 cluster may give secrets to the machines of its runners alone.
 
 A secret is seen by handlers as ctx.secrets, and in a workflow as `secrets.NAME`, in those fields whose config model
-marks them HoldsSecrets. What is found of a secret in an output or in an error is replaced by HIDDEN: a service may
-send back what it was sent.
+marks them HoldsSecrets. What is found of a secret in an output or in an error, in any of the forms of masks.py, is
+replaced by HIDDEN: a service may send back what it was sent.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from dray.actors.errors import ConfigError
+from dray.actors.outside import masks
 
 # What the built-in node types read; the names are those of the platform, of OpenAI's and of the clouds' own clients.
 SETTINGS = (
@@ -33,7 +34,6 @@ KEYS = (
 BUILT_IN = (*SETTINGS, *KEYS)
 STORAGE_ROOT = "DRAY_STORAGE_ROOT"
 HIDDEN = "***"
-SHORTEST = 6  # characters of a secret that is looked for: a shorter one is found in too much that is none
 
 
 class HandlerEnv(NamedTuple):
@@ -66,6 +66,7 @@ class NamedInExpressions(Mapping[str, str]):
 _values: dict[str, str] = {}
 _secrets = Secrets()
 _hidden: tuple[str, ...] = ()
+_hidden_in_json: tuple[str, ...] = ()
 
 
 def collect(secrets: Iterable[str] = (), storage_root: str | None = None) -> HandlerEnv:
@@ -79,7 +80,7 @@ def collect(secrets: Iterable[str] = (), storage_root: str | None = None) -> Han
 
 def install(given: HandlerEnv, clean: bool = False) -> None:
     """Make it what handlers of this process see. clean: take the names out of this process's environment."""
-    global _values, _secrets, _hidden  # one process is a runner once
+    global _values, _secrets, _hidden, _hidden_in_json  # one process is a runner once
     names = (*BUILT_IN, *given.secrets)
     found = _from_environment(names)
     if clean:
@@ -87,9 +88,8 @@ def install(given: HandlerEnv, clean: bool = False) -> None:
             os.environ.pop(name, None)
     _values = found | given.values
     _secrets = Secrets({name: _values[name] for name in given.secrets if name in _values})
-    looked_for = {value for name in (*KEYS, *given.secrets) if len(value := _values.get(name, "")) >= SHORTEST}
-    forms = {form for value in looked_for for form in (value, _in_json(value), value.encode("unicode_escape").decode())}
-    _hidden = tuple(sorted(forms, key=len, reverse=True))
+    _hidden = masks.forms(_values.get(name, "") for name in (*KEYS, *given.secrets))
+    _hidden_in_json = masks.in_json(_hidden)
 
 
 def setting(name: str) -> str | None:
@@ -109,23 +109,23 @@ def hide(text: str) -> str:
     return text
 
 
+def holds_secret(text: str) -> bool:
+    """Whether there is a secret in it, in any form."""
+    return any(value in text for value in _hidden)
+
+
 def hide_in_json(text: str) -> str:
     """The same for JSON text. Raises ConfigError where what is left is no JSON."""
     hidden = text
-    for value in _hidden:
-        quoted = _in_json(value)
-        if quoted in hidden:
-            hidden = hidden.replace(quoted, HIDDEN)
+    for value in _hidden_in_json:
+        if value in hidden:
+            hidden = hidden.replace(value, HIDDEN)
     if hidden is not text:
         try:
             json.loads(hidden)
         except ValueError:
             raise ConfigError("the output holds a secret: leave it out") from None
     return hidden
-
-
-def _in_json(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)[1:-1]
 
 
 def _from_environment(names: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """One HTTP request and its answer, as a node's attempt: what went wrong is a NodeError that says whether to retry.
 
-Retried: 408, 425, 429, 5xx and network errors. The client of an event loop keeps connections alive from one node to the
-next, and never a cookie: it serves the nodes of all executions.
+Retried: 408, 425, 429, 5xx and network errors. An answer fails no node because of its form: foreign.py.
 """
 
 from __future__ import annotations
@@ -9,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import string
 import time
-import weakref
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, NamedTuple, NoReturn
+from urllib.parse import quote
 
 import httpx
 
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.outside.environment import hide
+from dray.actors.outside.foreign import json_of, text_of
+from dray.actors.outside.http_client import Follow, client_of_loop, send
 
 RETRYABLE = frozenset({408, 425, 429})
 BODY_IN_MESSAGE = 500  # characters
@@ -26,7 +27,7 @@ LONGEST_RETRY_AFTER = 24 * 3600.0  # seconds; what asks for more is a mistake
 
 
 class Answer(NamedTuple):
-    """text: bytes that are no text, and NUL, which Postgres cannot hold, are U+FFFD. url: after redirects."""
+    """text: what Postgres cannot hold of it is U+FFFD. url: after redirects."""
 
     status: int
     reason: str
@@ -37,14 +38,15 @@ class Answer(NamedTuple):
     @property
     def json(self) -> Any:
         """The text parsed; None if it is no JSON."""
+        return json_of(self.text)
 
-        def refuse(constant: str) -> NoReturn:
-            raise ValueError(f"{constant} is no JSON")
-
-        try:
-            return json.loads(self.text, parse_constant=refuse)
-        except (ValueError, RecursionError):
-            return None
+    @property
+    def shown_headers(self) -> dict[str, str | list[str]]:
+        """Names in lower case. Several values of one header are one text, with commas, as HTTP has it; but a cookie
+        may hold a comma, so several are a list."""
+        cookies = self.headers.get_list("set-cookie")
+        more: dict[str, str | list[str]] = {"set-cookie": cookies} if len(cookies) > 1 else {}
+        return {**self.headers, **more}
 
 
 async def exchange(
@@ -55,30 +57,46 @@ async def exchange(
     content: bytes | None,
     seconds: float,
     max_bytes: int,
-    follow_redirects: bool = True,
+    follow_redirects: Follow = False,
     secret_path: bool = False,
 ) -> Answer:
     """The answer, whatever its status. url: checked_url(). max_bytes: of its decoded body.
 
     Raises NodeError, ConfigError.
     """
-    client, name = _client(), name_of(method, url, not secret_path)
+    name = name_of(method, url, not secret_path)
     try:
-        request = client.build_request(method, url, headers=headers, content=content)
+        request = client_of_loop().build_request(method, url, headers=headers, content=content)
     except (ValueError, httpx.InvalidURL) as error:
         raise ConfigError(f"{name}: cannot build the request: {error}") from None
     try:
-        response, body = await asyncio.wait_for(_send(client, request, name, max_bytes, follow_redirects), seconds)
+        response, body, cut = await asyncio.wait_for(send(request, max_bytes, follow_redirects), seconds)
     except TimeoutError:
         raise NodeError(f"{name}: no complete answer within {seconds:.3g} s") from None
     except httpx.LocalProtocolError as error:
         raise ConfigError(f"{name} cannot be sent: {error}; correct the headers") from None
-    except httpx.TooManyRedirects:
-        raise NodeError(f"{name}: too many redirects; give the final URL", retryable=False) from None
     except httpx.RequestError as error:
         raise NodeError(f"{name}: network error: {error or type(error).__name__}") from error
-    text = hide(_text(body, response.charset_encoding))  # here, before anybody takes only the start of it
+    except NodeError as error:
+        raise NodeError(f"{name}: {error}", error.retryable) from None
+    if cut and response.status_code < 400:  # of a failure the start is enough for the message
+        raise NodeError(
+            f"{name}: the answer is larger than {max_bytes} bytes; raise max_body_bytes or ask for less",
+            retryable=False,
+        )
+    is_json = "json" in response.headers.get("content-type", "").lower()
+    text = hide(text_of(body, _charset(response), is_json))  # here, before anybody takes only the start of it
     return Answer(response.status_code, response.reason_phrase, response.headers, text, str(response.url))
+
+
+_UNCHANGED = "".join(set(string.printable) - set(string.whitespace) - {"%"}) + " "
+
+
+def key_header(idempotency_key: str) -> str:
+    """An idempotency key as a header holds it: what is not printable ASCII in it is percent-encoded."""
+    return quote(idempotency_key.rstrip(" "), safe=_UNCHANGED, errors="replace") + "%20" * (
+        len(idempotency_key) - len(idempotency_key.rstrip(" "))
+    )
 
 
 def fail(answer: Answer, name: str) -> NoReturn:
@@ -109,48 +127,6 @@ def as_body(value: Any) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-async def close_client() -> None:
-    """Close the running loop's client, if there is one: for tests."""
-    client = _clients.pop(asyncio.get_running_loop(), None)
-    if client is not None:
-        await client.aclose()
-
-
-_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = weakref.WeakKeyDictionary()
-
-
-def _client() -> httpx.AsyncClient:
-    loop = asyncio.get_running_loop()
-    client = _clients.get(loop)
-    if client is None:
-        client = _clients[loop] = httpx.AsyncClient(
-            timeout=None,  # noqa: S113  # each exchange is under wait_for: httpx's own limits are per phase
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        )
-    return client
-
-
-async def _send(
-    client: httpx.AsyncClient, request: httpx.Request, name: str, limit: int, follow_redirects: bool
-) -> tuple[httpx.Response, bytes]:
-    response = await client.send(request, stream=True, follow_redirects=follow_redirects)
-    try:
-        body = bytearray()
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > limit:
-                if response.status_code >= 400:  # the start is enough for the message
-                    break
-                raise NodeError(
-                    f"{name}: the answer is larger than {limit} bytes; raise max_body_bytes or ask for less",
-                    retryable=False,
-                )
-        return response, bytes(body)
-    finally:
-        await response.aclose()
-
-
 def name_of(method: str, url: str, with_path: bool = True) -> str:
     """A request in a message: without user, password and query, where secrets are.
 
@@ -171,9 +147,8 @@ def checked_url(url: str) -> str:
     return url
 
 
-def _text(body: bytes, charset: str | None) -> str:
+def _charset(response: httpx.Response) -> str | None:
     try:
-        text = body.decode(charset or "utf-8", "replace")
-    except LookupError:
-        text = body.decode("utf-8", "replace")
-    return text.replace("\0", "\ufffd")
+        return response.charset_encoding
+    except Exception:  # noqa: BLE001  # the parser of the standard library, given what a service made up
+        return None

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from dray.actors.errors import NodeError
+from dray.actors.outside.foreign import json_of, text_of
 
 MAX_OUTPUT = 1 << 20  # bytes of each of stdout, stderr and result
 MAX_FILE = 64 << 20  # bytes of each file the script writes, stdout and stderr included
@@ -157,10 +158,7 @@ def _result(result: IO[bytes], stdout: IO[bytes]) -> Any:
     size = _size(result)
     if size > MAX_OUTPUT:
         raise NodeError(f"result has {size} bytes, at most {MAX_OUTPUT} are kept: make it smaller", retryable=False)
-    try:
-        return json.loads(_text(result) if size else _text(stdout))
-    except (ValueError, RecursionError):
-        return None
+    return json_of(_text(result) if size else _text(stdout))
 
 
 def _size(file: IO[bytes]) -> int:
@@ -169,7 +167,7 @@ def _size(file: IO[bytes]) -> int:
 
 def _text(file: IO[bytes], start: int = 0) -> str:
     """At most MAX_OUTPUT bytes of a file. The script shares the file's position, so it is not relied on."""
-    return os.pread(file.fileno(), MAX_OUTPUT, start).decode("utf-8", "replace").replace("\0", "\ufffd")
+    return text_of(os.pread(file.fileno(), MAX_OUTPUT, start))
 
 
 def _last_lines(stderr: IO[bytes]) -> str:

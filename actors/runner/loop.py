@@ -100,6 +100,6 @@ class LoopThread:
             self._cancel(call)
         if self._running:
             await asyncio.wait(self._running, timeout=1.0)
-        used = sys.modules.get("dray.actors.outside.http_exchange")  # its client belongs to this loop
+        used = sys.modules.get("dray.actors.outside.http_client")  # its client belongs to this loop
         if used is not None:
             await used.close_client()

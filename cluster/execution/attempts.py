@@ -23,11 +23,12 @@ class Policy(NamedTuple):
     max_output_bytes: int = 1 << 20
 
     def delay(self, failures: int, jitter: float, at_least: float | None = None) -> float:
-        """Seconds before the next attempt. failures: how many there were, 1 or more. jitter: 0 to 1; half of the delay
-        is random, so that what failed together does not come back together. at_least: what a service asked for."""
+        """Seconds before the next attempt: never less than promised. failures: how many there were, 1 or more. jitter:
+        0 to 1; up to a half is added, so that what failed together does not come back together. at_least: what a
+        service asked for."""
         exponent = min(failures - 1, 64)
-        longest = min(self.retry_max_delay, self.retry_delay * self.retry_multiplier**exponent)
-        return max(longest * (0.5 + 0.5 * jitter), min(at_least or 0.0, self.retry_max_delay))
+        promised = max(self.retry_delay * self.retry_multiplier**exponent, at_least or 0.0)
+        return min(promised, self.retry_max_delay) * (1 + 0.5 * jitter)
 
 
 class Attempts:

@@ -13,7 +13,7 @@ from dray.actors.context import NodeContext
 from dray.actors.expressions.config import compile_config, prepare
 from dray.actors.outside import environment
 from dray.actors.outside.environment import HandlerEnv
-from dray.actors.outside.http_exchange import close_client
+from dray.actors.outside.http_client import close_client
 from dray.actors.registry import HANDLERS, find_handler, load_handlers
 from tests.servers import HttpServer, http_server
 from tests.unit.actors.runner.harness import Harness

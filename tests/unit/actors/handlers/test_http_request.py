@@ -14,7 +14,7 @@ import pytest
 from dray.actors.context import NodeContext
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.handlers.http_request import HttpRequestConfig, http_request
-from dray.actors.outside.http_exchange import _client, _clients, close_client
+from dray.actors.outside.http_client import _clients, client_of_loop, close_client
 from dray.actors.runner.answer import failure_of
 from tests.servers import HttpServer
 from tests.unit.actors.runner.harness import Harness
@@ -108,7 +108,7 @@ def test_redirects_are_followed_and_cookies_are_not_kept(run: Run, url: str) -> 
         for path in ("/first", "/redirect"):
             ctx = NodeContext("e1", "n", 1, time.monotonic() + 10)
             out = await http_request(HttpRequestConfig(url=url + path), ctx)
-        assert _client() is _client()
+        assert client_of_loop() is client_of_loop()
         await close_client()
         return out
 

@@ -35,7 +35,7 @@ class Simulation:
         self.settled: Settlement | None = None
 
     def begin(self, stored: Sequence[Outcome] = ()) -> Simulation:
-        self.run = ExecutionRun(Claimed("e1", 7, 1, 0, 0.0, self.given), self.graph, self.policy, jitter=lambda: 1.0)
+        self.run = ExecutionRun(Claimed("e1", 7, 1, 0, 0.0, self.given), self.graph, self.policy, jitter=lambda: 0.0)
         found = self.loaded(stored)
         self.waiting: list[Dispatch] = []
         self.tasks: dict[int, NodeTask] = {}

@@ -37,7 +37,7 @@ TWO = stored([node("ask"), node("other")], [])
 
 
 def started(graph: Graph = ONE, begin: Begin | None = None, policy: Policy | None = None) -> tuple[ExecutionRun, Any]:
-    run = ExecutionRun(Claimed("e1", 7, 2, 0, 0.0, "{}"), graph, policy or Policy(), jitter=lambda: 1.0)
+    run = ExecutionRun(Claimed("e1", 7, 2, 0, 0.0, "{}"), graph, policy or Policy(), jitter=lambda: 0.0)
     return run, run.handle(begin or Begin(), NOW)
 
 

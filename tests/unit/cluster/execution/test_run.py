@@ -56,7 +56,7 @@ DEFAULTS = Policy()
 
 
 def started(found: Graph = AB, policy: Policy = DEFAULTS, stored: Any = (), **claim: Any) -> tuple[ExecutionRun, Any]:
-    run = ExecutionRun(claimed(**claim), found, policy, jitter=lambda: 1.0)
+    run = ExecutionRun(claimed(**claim), found, policy, jitter=lambda: 0.0)
     return run, run.handle(Begin(stored), NOW)
 
 
@@ -139,14 +139,18 @@ class TestFailing:
 
     def test_the_pauses_grow_and_have_a_cap(self) -> None:
         policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=5)
-        assert [policy.delay(failures, 1.0) for failures in (1, 2, 3, 4, 400)] == [1, 2, 4, 5, 5]
+        assert [policy.delay(failures, 0.0) for failures in (1, 2, 3, 4, 400)] == [1, 2, 4, 5, 5]
 
     def test_a_service_may_ask_for_a_longer_pause_up_to_the_cap(self) -> None:
         policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=50)
-        assert [policy.delay(2, 1.0, asked) for asked in (None, 1.0, 30.0, 99.0)] == [2, 2, 30, 50]
+        assert [policy.delay(2, 0.0, asked) for asked in (None, 1.0, 30.0, 99.0)] == [2, 2, 30, 50]
         busy = NodeResult(0, failure=NodeFailure("Busy", "no", retryable=True, retry_after=30.0))
         assert settled(done(started(ONE, policy)[0], 0, busy))[1] == 30.0
-        assert policy.delay(2, 0.0) == 1.0, "half of the pause is random"
+
+    def test_a_pause_is_never_shorter_than_promised(self) -> None:
+        policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=50)
+        assert [policy.delay(2, jitter) for jitter in (0.0, 0.5, 1.0)] == [2.0, 2.5, 3.0]
+        assert [policy.delay(2, jitter, 30.0) for jitter in (0.0, 1.0)] == [30.0, 45.0]
 
     def test_a_retry_waits_in_memory_while_something_else_runs(self) -> None:
         run, commands = started(compiled([node("a"), node("b")], []))
