@@ -74,6 +74,7 @@ class NodeFailure(NamedTuple):
     type: the exception's class name, or a FailureType.
     retry_after: seconds before which a retry is of no use; None = nobody has said.
     node: where it was, for the failure of another node that this one hands on.
+    trace: the traceback of a handler's exception.
     """
 
     type: str
@@ -81,6 +82,7 @@ class NodeFailure(NamedTuple):
     retryable: bool
     retry_after: float | None = None
     node: str | None = None
+    trace: str | None = None
 
 
 class ChildStart(NamedTuple):

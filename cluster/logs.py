@@ -21,6 +21,8 @@ import time
 from datetime import UTC, datetime
 from typing import IO, Any
 
+from dray.plain import visible
+
 ROOT = "dray"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -126,11 +128,13 @@ class TextFormatter(logging.Formatter):
         level = f"{record.levelname:<7}"
         if self._colours:
             level = f"{_COLOURS.get(record.levelname, '')}{level}{_RESET}"
-        event = " ".join(record.getMessage().splitlines())
+        event = visible(" ".join(record.getMessage().splitlines()))
         fields = " ".join(f"{name}={_shown(value)}" for name, value in _fields(record).items())
         line = f"{at}.{int(record.msecs):03} {level} {_source(record):<10} {event}" + (fields and f"  {fields}")
         if record.exc_info and record.exc_info[0]:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            line = f"{line}\n{visible(self.formatException(record.exc_info), lines=True)}"
+        if hasattr(record, "trace"):
+            line = f"{line}\n{visible(record.trace, lines=True)}"
         return redact(line)
 
 
@@ -146,8 +150,10 @@ class JsonFormatter(logging.Formatter):
         line.update({name: _redacted(value) for name, value in _fields(record).items() if name not in line})
         if record.exc_info and record.exc_info[0]:
             line["exception"] = redact(self.formatException(record.exc_info))
+        if hasattr(record, "trace"):
+            line["exception"] = redact(record.trace)
         line["event"] = redact(line["event"])
-        return json.dumps(line, default=_as_text, ensure_ascii=False)
+        return visible(json.dumps(line, default=_as_text, ensure_ascii=False))
 
 
 def _source(record: logging.LogRecord) -> str:
@@ -163,7 +169,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    return text if _PLAIN.fullmatch(text) and text.isprintable() else visible(json.dumps(text, ensure_ascii=False))
 
 
 def _redacted(value: Any) -> Any:

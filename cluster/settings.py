@@ -104,7 +104,7 @@ class Settings(BaseSettings):
     runner_slots: Count = Field(256, description="nodes that are sent to one runner at once")
 
     max_output_bytes: int = Field(
-        1 << 20, ge=1024, le=1 << 28, description="one node's output as JSON, in bytes at most"
+        4 << 20, ge=1024, le=1 << 28, description="one node's output as JSON, in bytes at most"
     )
     node_timeout: Seconds = Field(300.0, description="for one attempt of a node that does not say")
     execution_timeout: Seconds | None = Field(

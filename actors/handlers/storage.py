@@ -33,6 +33,7 @@ from dray.actors.outside.environment import STORAGE_ROOT, setting
 from dray.actors.registry import NodeConfig, handler
 
 MAX_IN_MEMORY = 64 << 20  # bytes of all files of provider memory in one runner
+_STANDARD = str.maketrans("-_", "+/")  # base64 comes in two alphabets; what a handler returns as bytes in the second
 PART = ".dray-part-"  # in the name of a local file that is being written
 PACKAGES = {"s3": "s3fs", "gcs": "gcsfs", "azure": "adlfs"}
 SCHEMES = {"s3": "s3", "gcs": "gcs", "azure": "abfs", "memory": "memory", "local": "file"}
@@ -247,7 +248,7 @@ def _bytes(config: StorageConfig) -> bytes:
         raise ConfigError("file_data is missing or null: there is nothing to upload")
     if config.encoding == "base64":
         try:
-            return base64.b64decode(data, validate=True)
+            return base64.b64decode(data.translate(_STANDARD) if isinstance(data, str) else data, validate=True)
         except (TypeError, ValueError, binascii.Error):
             raise ConfigError("file_data is no base64: correct it, or leave encoding out") from None
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,13 +19,16 @@ from dray.actors.errors import ConfigError, FailedAgain, NodeError
 from dray.actors.messages import ChildStart, FailureType, NodeFailure, NodeResult
 from dray.actors.outside import environment
 from dray.actors.runner.form import one_form
+from dray.plain import Encoder, NotPlain, text_problem
 
 MAX_TEXT = 2_000  # characters of a failure's message
 MAX_LABEL = 200  # characters of a branch
+MAX_TRACE = 8 << 10  # bytes of a traceback
 _OWN = frozenset(FailureType)
 MAX_WAIT = 100 * 366 * 24 * 3600.0  # seconds; far from where a date overflows
 
-_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_encoder = Encoder(refused=(Again, Branch, Wait, WaitForChild, WaitForSignal), form=one_form)  # an answer in an answer
+_OURS = str(Path(__file__).parents[1])  # what the built-in handlers raise says itself what to do
 
 
 def answered(number: int, answer: Any, max_bytes: int, duration_ms: int) -> NodeResult:
@@ -62,83 +66,30 @@ def _waiting(number: int, answer: WaitForSignal | WaitForChild | Again, max_byte
 def json_text(value: Any, max_bytes: int, what: str = "the output") -> str:
     """The value as JSON text, in the form of form.py. Raises ConfigError that names the place of what JSON or Postgres
     cannot hold."""
-    if value is None:
-        return "null"
-    try:
-        text = _encoded(value)
-        size = len(text) if text.isascii() else len(text.encode())
-    except RecursionError:
-        raise ConfigError(f"{what} is nested too deeply for JSON: make it flatter") from None
-    except Exception as error:  # noqa: BLE001  # a subclass of dict or list may raise anything
-        raise ConfigError(_why_not(value) or f"{what} is no JSON: {one_text(error)}") from None
-    if "\\u0000" in text and (problem := _why_not(value)):  # else it is a backslash, and u0000
-        raise ConfigError(problem)
+    text = _text(value, what)
+    size = len(text) if text.isascii() else len(text.encode())
     if size > max_bytes:
         raise ConfigError(
-            f"{what} has {size} bytes, at most {max_bytes} are stored: return less, "
+            f"{what} has {size} bytes, at most {max_bytes} are stored (DRAY_MAX_OUTPUT_BYTES): return less, "
             "or store it elsewhere and return where it is"
         )
     hidden = environment.hide_in_json(text)
-    return text if hidden is text else _to_json(one_form(json.loads(hidden)))
+    return text if hidden is text else _text(json.loads(hidden), what)
 
 
-def _encoded(value: Any) -> str:
+def _text(value: Any, what: str) -> str:
     try:
-        formed = one_form(value)
-    except RecursionError:
-        _to_json(value)  # it says whether the value is inside itself
-        raise
-    return _to_json(formed)
+        return _encoder.text(value, what, "output")
+    except NotPlain as error:
+        raise ConfigError(clean(environment.hide(str(error)))) from None
 
 
 def _label(label: Any, what: str = "a branch's label") -> str:
     if not isinstance(label, str) or not 0 < len(label) <= MAX_LABEL:
         raise ConfigError(f"{what} is a text of 1 to {MAX_LABEL} characters, not {label!r:.80}")
-    if problem := _text_problem(label, what):
+    if problem := text_problem(label, what):
         raise ConfigError(problem)
     return str.__str__(label)  # of a subclass too: an Enum's own str() is another text
-
-
-def _why_not(value: Any) -> str | None:
-    try:
-        return _problem(value, "output")
-    except Exception:  # noqa: BLE001  # nested too deeply, or a class of the user's: the encoder's error must do
-        return None
-
-
-def _problem(value: Any, place: str) -> str | None:
-    """What JSON or Postgres cannot hold, the first of it."""
-    if value is None or isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        return _text_problem(value, place)
-    if isinstance(value, int):
-        return f"{place} is a number of more than 4000 digits: make it a text" if value.bit_length() > 13_300 else None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"{place} is {value}, which JSON cannot hold: make it null or a text"
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not (key is None or isinstance(key, (str, int, float))):
-                return f"a key of {place} is a {type(key).__name__}: JSON needs a text"
-            if problem := _problem(key, f"a key of {place}") or _problem(item, f"{place}.{str(key)[:60]}"):
-                return problem
-        return None
-    if isinstance(value, (list, tuple)):
-        found = (_problem(item, f"{place}[{index}]") for index, item in enumerate(value))
-        return next((problem for problem in found if problem), None)
-    return f"{place} is a {type(value).__name__}, which JSON cannot hold: make it a text, a number, a list or a dict"
-
-
-def _text_problem(text: str, place: str) -> str | None:
-    if "\0" in text:
-        return f"{place} contains the character NUL, which Postgres cannot hold: remove it"
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return (
-            f"{place} contains half of a surrogate pair (U+{ord(text[error.start]):04X}), which is no text: remove it"
-        )
-    return None
 
 
 # Failures
@@ -152,15 +103,35 @@ def failure_of(error: BaseException) -> NodeFailure:
     """Any exception as a failure. A ConfigError has the type "config", all others the name of their class, or that of
     the failure which they hand on."""
     if isinstance(error, ConfigError):
-        return NodeFailure(FailureType.CONFIG, one_text(error), retryable=False)
+        return NodeFailure(FailureType.CONFIG, one_text(error), retryable=False, trace=trace_of(error))
     if isinstance(error, FailedAgain):
         node = None if error.node is None else clean(error.node, 200)
         return NodeFailure(clean(error.type, 200), one_text(error), retryable=False, node=node)
     name = _type_name(type(error))
+    trace = trace_of(error)
     if isinstance(error, NodeError):
-        retryable = bool(getattr(error, "retryable", True))
-        return NodeFailure(name, one_text(error), retryable, _seconds(getattr(error, "retry_after", None)))
-    return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True)
+        retryable, after = bool(getattr(error, "retryable", True)), _seconds(getattr(error, "retry_after", None))
+        return NodeFailure(name, one_text(error), retryable, after, trace=trace)
+    return NodeFailure(name, one_text(error) + _where(error.__traceback__), retryable=True, trace=trace)
+
+
+def trace_of(error: BaseException) -> str | None:
+    """The whole traceback with its causes, without the frames of the runner; of a long one the end. None for what
+    Dray's own handlers say of their config and of services."""
+    inside = _inside(error.__traceback__)
+    if isinstance(error, NodeError) and all(
+        frame.f_code.co_filename.startswith(_OURS) for frame, _ in traceback.walk_tb(inside)
+    ):
+        return None
+    try:
+        told = traceback.TracebackException(type(error), error, inside, compact=True)
+        text = environment.hide("".join(told.format())).rstrip("\n")
+    except BaseException:  # noqa: BLE001  # what is told is the user's, and may raise
+        return None
+    kept = clean(text, len(text)).encode()
+    if len(kept) > MAX_TRACE:
+        kept = b"..." + kept[3 - MAX_TRACE :]
+    return kept.decode("utf-8", "ignore")
 
 
 def _type_name(kind: type[BaseException]) -> str:
@@ -189,11 +160,16 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return cut.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _where(traceback: TracebackType | None) -> str:
+def _inside(found: TracebackType | None) -> TracebackType | None:
+    """Without the frames of the runner around the handler."""
+    while found is not None and found.tb_frame.f_globals.get("__name__") == "dray.actors.runner.call":
+        found = found.tb_next
+    return found
+
+
+def _where(found: TracebackType | None) -> str:
     """File and line in the handler's own file where it went wrong: its innermost frame there."""
-    here = traceback
-    while here is not None and here.tb_frame.f_globals.get("__name__") == "dray.actors.runner.call":
-        here = here.tb_next
+    here = _inside(found)
     if here is None:
         return ""
     file, line = here.tb_frame.f_code.co_filename, here.tb_lineno

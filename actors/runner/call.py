@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -18,6 +19,7 @@ from dray.actors.registry import HandlerSpec, find_handler
 from dray.actors.runner.answer import answered, clean, failed, failure_of
 
 _UNSET = object()
+_log = logging.getLogger("dray.runner")
 
 
 class Prepared:
@@ -194,7 +196,12 @@ class Call:
             return CANCELLED
         if self.overdue and not isinstance(error, NodeError):  # a NodeError says it better
             return self.timed_out("")
-        return failure_of(error)
+        failure = failure_of(error)
+        if failure.trace is not None:
+            ctx = self.ctx
+            where = {"execution_id": ctx.execution_id, "node_key": ctx.node_key, "attempt": ctx.attempt}
+            _log.warning("handler failed: %s", failure.message, extra={**where, "trace": failure.trace})
+        return failure
 
     def timed_out(self, more: str) -> NodeFailure:
         text = f"did not end within {self.task.timeout:g} s{more}: raise the node's timeout, or make it do less"

@@ -2,13 +2,17 @@
 
     12:00:01.123 INFO    node    card charged  execution=0190... node=charge attempt=1
 
-What handlers log with ctx.log, and warnings of everything else.
+What handlers log with ctx.log, with the traceback of what they raise, and warnings of everything else. Secrets are
+hidden, and control characters escaped: a line is one line.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+
+from dray.actors.outside.environment import hide
+from dray.plain import visible
 
 
 def setup(level: str = "INFO") -> None:
@@ -25,10 +29,13 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         source = record.name.removeprefix("dray.")
-        line = f"{at}.{int(record.msecs):03} {record.levelname:<7} {source:<7} {record.getMessage()}"
+        line = f"{at}.{int(record.msecs):03} {record.levelname:<7} {source:<7} {visible(hide(record.getMessage()))}"
         node = record.__dict__
         if "execution_id" in node:
-            line += f"  execution={node['execution_id']} node={node.get('node_key')} attempt={node.get('attempt')}"
+            key = visible(str(node.get("node_key")))
+            line += f"  execution={node['execution_id']} node={key} attempt={node.get('attempt')}"
+        if "trace" in node:
+            line += f"\n{visible(node['trace'], lines=True)}"
         if record.exc_info:
-            line += f"\n{self.formatException(record.exc_info)}"
+            line += f"\n{visible(hide(self.formatException(record.exc_info)), lines=True)}"
         return line

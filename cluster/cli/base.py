@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from dray.cluster import logs
 from dray.cluster.errors import ClusterError, PortTaken, RayUnavailable, RunnersMissing
 from dray.cluster.spans import span_of
+from dray.plain import visible
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -68,7 +69,7 @@ def code_of(error: BaseException) -> Exit | None:
 
 
 def complain(error: object) -> None:
-    print(f"dray: {logs.redact(str(error))}", file=sys.stderr)  # noqa: T201
+    print(f"dray: {visible(logs.redact(str(error)), lines=True)}", file=sys.stderr)  # noqa: T201
 
 
 def settings_for(**given: Any) -> Settings:
@@ -141,8 +142,8 @@ def labels_of(pairs: Sequence[str]) -> dict[str, str] | None:
 
 
 def put(text: str = "") -> None:
-    """A line on stdout."""
-    print(text)  # noqa: T201
+    """A line on stdout, or several."""
+    print(visible(text, lines=True))  # noqa: T201
 
 
 def put_json(value: Any) -> None:
@@ -177,14 +178,17 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if hasattr(value, "isoformat"):
-        return str(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+        try:
+            return str(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+        except (OverflowError, ValueError):  # at the ends of what a date can hold, in a zone
+            return str(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple):
         value = ",".join(map(str, value))
     if isinstance(value, (Mapping, list)):
         value = json.dumps(value, ensure_ascii=False)
-    return " ".join(str(value).split())
+    return visible(" ".join(str(value).split()))
 
 
 def leave(code: int) -> None:

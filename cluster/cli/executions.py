@@ -21,10 +21,11 @@ from dray.cluster.cli.base import (
     shown,
     span_given,
 )
+from dray.plain import visible
 from dray.store.records import ExecutionStatus
 
 if TYPE_CHECKING:
-    from dray.store.client.client import Execution
+    from dray.store.client.client import Attempt, Execution
 
 app = typer.Typer(help="Look at executions and stop them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -145,10 +146,13 @@ def show(execution: Id, as_json: AsJson = False) -> None:
         put()
         rows = [
             (f"{each.at.astimezone():%H:%M:%S}", each.node_key, each.attempt, each.kind, each.duration_ms,
-             each.runner and f"{each.runner}, process {each.pid}", _short(each.outcome))
+             each.runner and f"{each.runner}, process {each.pid}", _outcome(each))
             for each in attempts
         ]  # fmt: skip
         put_table("", ("at", "node", "attempt", "", "ms", "runner", "outcome"), rows)
+    for each in attempts:
+        if trace := _trace(each):
+            put(f"\n{visible(each.node_key)}, attempt {each.attempt}:\n{trace}")
 
 
 @app.command()
@@ -172,6 +176,17 @@ def check_statuses(given: list[str] | None) -> None:
             raise Stop(f"--status {each!r} is none of {', '.join(known)}")
 
 
+def _trace(attempt: Attempt) -> str | None:
+    """Of one that failed by an exception of its handler."""
+    failed = attempt.kind in ("failed", "retried") and isinstance(attempt.outcome, dict)
+    return attempt.outcome.get("trace") if failed else None
+
+
+def _outcome(attempt: Attempt) -> str:
+    outcome = attempt.outcome
+    return _short({**outcome, "trace": "below"} if _trace(attempt) else outcome)
+
+
 def _short(value: object) -> str:
     text = shown(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}... ({len(text):,} characters)"
@@ -181,7 +196,7 @@ def _ending(found: Execution) -> str:
     error = found.error or {}
     where = f" at node {error['node']!r}" if error.get("node") else ""
     why = f": {error.get('type')}: {error.get('message')}" if error else ""
-    return f"{found.status}{where}{why}"
+    return visible(f"{found.status}{where}{why}")
 
 
 def _asker(given: dict[str, Any], execution: str) -> str:

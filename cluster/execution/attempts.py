@@ -20,7 +20,7 @@ class Policy(NamedTuple):
     execution_timeout: float | None = None
     crash_limit: int = 3
     max_iterations: int = 1_000
-    max_output_bytes: int = 1 << 20
+    max_output_bytes: int = 4 << 20
 
     def delay(self, failures: int, jitter: float, at_least: float | None = None) -> float:
         """Seconds before the next attempt: never less than promised. failures: how many there were, 1 or more. jitter:

@@ -122,8 +122,18 @@ class Abandon(NamedTuple):
 Command: TypeAlias = Dispatch | Record | Settle | SetTimer | Abandon
 
 
-def error_text(kind: str, message: str, node: str | None = None) -> str:
-    """An error as it is stored. kind: as NodeFailure.type. Its keys are in the order in which the database gives them
-    back: `{{ error }}` is the same text before and after a park."""
+def error_text(kind: str, message: str, node: str | None = None, trace: str | None = None) -> str:
+    """An error as it is stored. kind: as NodeFailure.type. trace: in the record of its attempt alone. Its keys are in
+    the order in which the database gives them back: `{{ error }}` is the same text before and after a park."""
     where = {} if node is None else {"node": node}
-    return json.dumps({**where, "type": kind, "message": message}, ensure_ascii=False)
+    more = {} if trace is None else {"trace": trace}
+    return json.dumps({**where, "type": kind, **more, "message": message}, ensure_ascii=False)
+
+
+def without_trace(text: str) -> str:
+    """The error as it is handed on, to expressions and as the execution's: it may be that of each of many items."""
+    if '"trace"' not in text:
+        return text
+    error = json.loads(text)
+    error.pop("trace", None)
+    return json.dumps(error, ensure_ascii=False)

@@ -202,7 +202,7 @@ class ExecutionRun(Standing):
         what = self.scopes.node(node)
         failures = self._attempts.failed(node)
         limit = self._policy.max_retries if what.max_retries is None else what.max_retries
-        error = error_text(failure.type, failure.message, failure.node or what.id)
+        error = error_text(failure.type, failure.message, failure.node or what.id, failure.trace)
         if failure.retryable and failures <= limit and not what.at_most_once:
             delay = self._policy.delay(failures, self._jitter(), failure.retry_after)
             self._attempts.used(node, event.attempt)

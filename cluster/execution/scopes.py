@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dray.actors.messages import FailureType
-from dray.cluster.execution.commands import error_text
+from dray.cluster.execution.commands import error_text, without_trace
 from dray.cluster.execution.plan import READY, Exits
 from dray.cluster.execution.scope import Loop, Scope, outwards
 from dray.cluster.execution.turns import leave_behind, stuck
@@ -116,7 +116,7 @@ class Scopes:
     def failed(self, slot: int, error: str) -> None:
         scope, node = self.at(slot)
         self.live.discard(slot)
-        self._fail(scope, node, error)
+        self._fail(scope, node, without_trace(error))
         self._run()
 
     # Scopes

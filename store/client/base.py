@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,12 +11,14 @@ from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from dray.plain import DEEPEST, Encoder, NotPlain, too_deep
 from dray.store.connection import connect, connection, read_committed, store_errors
 from dray.store.errors import DatabaseURLInvalid, DataRefused, ExecutionNotFound
 from dray.store.queries import QUERIES
 from dray.store.url import DatabaseURL
 
 Rows: TypeAlias = list[Any]
+_ENCODER = Encoder()
 Self = TypeVar("Self", bound="ClientBase")
 
 
@@ -73,7 +74,11 @@ def uuid_text(execution: str) -> str:
 
 
 def json_text(value: Any, what: str) -> str:
+    """The value as JSON text, in the way in which a handler's output becomes it. Raises DataRefused, with the place."""
     try:
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DataRefused(f"{what} is no JSON ({error}): give plain values") from None
+        text = _ENCODER.text(value, what, what)
+    except NotPlain as error:
+        raise DataRefused(too_deep(value, what) or str(error)) from None
+    if text.count("[") + text.count("{") > DEEPEST and (said := too_deep(value, what)):
+        raise DataRefused(said)
+    return text

@@ -129,3 +129,24 @@ def test_other_libraries_are_heard_from_warning_on() -> None:
     logging.getLogger("httpx").info("GET /")
     logging.getLogger("httpx").warning("odd")
     assert [json.loads(line)["logger"] for line in stream.getvalue().splitlines()] == ["httpx"]
+
+
+ROGUE = "a\x1b[31mb\x9b1mc\nd\u202ee"
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()], ids=["json", "text"])
+def test_control_characters_reach_no_terminal(stream: io.StringIO) -> None:
+    logs.setup(stream=stream)
+    log = logs.get("driver")
+    log.warning(f"event {ROGUE}", execution=ROGUE, one="\x1b[0m")
+    try:
+        raise ValueError(ROGUE)
+    except ValueError:
+        log.exception("failed")
+    logging.getLogger("dray.runner").warning("handler failed", extra={"trace": f"Traceback\n  {ROGUE}"})
+    text = stream.getvalue()
+    assert "\\u001b[31m" in text
+    coloured = text.replace("\x1b[33m", "").replace("\x1b[31mERROR", "").replace("\x1b[0m ", "").replace("\x1b[31m", "")
+    assert not set(coloured) & set("\x1b\x9b\u202e")
+    assert text.startswith(("{", "0", "1", "2"))
+    assert len(text.splitlines()[0]) > 40, "an event is one line"

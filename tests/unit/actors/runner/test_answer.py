@@ -8,18 +8,42 @@ import math
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
-from enum import StrEnum
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum, StrEnum
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from pydantic import BaseModel
 
 from dray.actors.context import Branch, NodeContext, Wait
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.messages import FailureType, NodeFailure
 from dray.actors.registry import handler
-from dray.actors.runner.answer import MAX_TEXT, MAX_WAIT, clean, json_text
+from dray.actors.runner.answer import MAX_TEXT, MAX_TRACE, MAX_WAIT, clean, json_text
 from tests.unit.actors.runner.harness import Harness
+
+NEW_YEAR = datetime(2026, 1, 1, 8, 30, tzinfo=UTC)
+
+
+class Order(BaseModel):
+    when: datetime
+    total: Decimal
+    more: list[Any] = []
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    x: Any
+    y: Any
+
+
+class Side(Enum):
+    LEFT = "left"
+
 
 ITSELF: list[Any] = []
 ITSELF.append(ITSELF)
@@ -53,8 +77,13 @@ def _still_works(harness: Harness, own_registry: None) -> Any:
     [
         ({"a": [1, {"b": math.nan}]}, "output.a[1].b is nan, which JSON cannot hold"),
         ([math.inf], "output[0] is inf"),
-        ({"when": datetime(2026, 1, 1, tzinfo=UTC)}, "output.when is a datetime, which JSON cannot hold"),
-        ({"a": {1, 2}}, "output.a is a set"),
+        ({"a": [{"b": object()}]}, "output.a[0].b is a object, which JSON cannot hold"),
+        ({"a": (each for each in "ab")}, "output.a is a generator, which JSON cannot hold"),
+        ({"a": {math.nan}}, "output.a[0] is nan, which JSON cannot hold"),
+        ({date(2026, 1, 1): "x\0"}, "output.2026-01-01 contains the character NUL"),
+        (Order(when=NEW_YEAR, total=Decimal("1.10"), more=[1, object()]), "output.more[1] is a object"),
+        (Point(1, math.inf), "output.y is inf"),
+        ({"a": Wait(1)}, "output.a is a Wait"),
         ({("a", 1): 2}, "a key of output is a tuple"),
         ({"a": "x\0y"}, "output.a contains the character NUL, which Postgres cannot hold"),
         ({"a": {"x\0": 1}}, "a key of output.a contains the character NUL"),
@@ -88,6 +117,88 @@ def test_output_that_json_can_hold_is_kept(value: Any) -> None:
     assert json.loads(json_text(value, 10_000)) == json.loads(json.dumps(value))
 
 
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (NEW_YEAR, "2026-01-01T08:30:00Z"),
+        (date(2026, 1, 31), "2026-01-31"),
+        (timedelta(minutes=90), "PT1H30M"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Decimal("1.10"), "1.10"),
+        (Side.LEFT, "left"),
+        ({3, 1, 2}, [1, 2, 3]),
+        (frozenset("a"), ["a"]),
+        ((1, (2,)), [1, [2]]),
+        (b"\xff\xfe", "__4="),
+        (Path("/a/b"), "/a/b"),
+        (Point(1, [Side.LEFT]), {"x": 1, "y": ["left"]}),
+        (
+            Order(when=NEW_YEAR, total=Decimal("1.10"), more=[Point(1, {2})]),
+            {"when": "2026-01-01T08:30:00Z", "total": "1.10", "more": [{"x": 1, "y": [2]}]},
+        ),
+        (Order(when=NEW_YEAR, total=Decimal(1), more=[b"\xff"]).more, ["_w=="]),
+        (
+            {date(2026, 1, 31): 1, Side.LEFT: 2, UUID(int=1): 3, 4: 5},
+            {
+                "2026-01-31": 1,
+                "left": 2,
+                "00000000-0000-0000-0000-000000000001": 3,
+                "4": 5,
+            },
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_whatever_python_prints_easily_may_be_returned(harness: Harness, value: Any, kept: Any) -> None:
+    register("gives", lambda: {"it": value}, False)
+    assert harness.output("gives") == {"it": kept}
+
+
+def test_a_traceback_is_kept_whole_with_its_causes(harness: Harness, given: Callable[..., None]) -> None:
+    given(MY_TOKEN="never-shown-1")
+
+    def inner() -> None:
+        raise KeyError("never-shown-1")
+
+    def raises() -> None:
+        try:
+            inner()
+        except KeyError as error:
+            raise ValueError("worse") from error
+
+    register("raises", raises, False)
+    trace = failure(harness, "raises").trace
+    assert trace is not None
+    lines = trace.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "    inner()" in lines
+    assert "KeyError: '***'" in lines
+    assert "The above exception was the direct cause of the following exception:" in lines
+    assert lines[-1] == "ValueError: worse"
+    assert "in run\n" not in trace, "how the runner came to the handler is nothing to its author"
+
+
+def test_of_a_long_traceback_the_end_is_kept(harness: Harness) -> None:
+    def raises() -> None:
+        raise ValueError("ü" * 100_000 + "the end")
+
+    register("raises", raises, False)
+    trace = failure(harness, "raises").trace
+    assert trace is not None
+    assert trace.endswith("üthe end")
+    assert len(trace.encode()) <= MAX_TRACE
+
+
+def test_what_dray_says_of_a_config_has_no_traceback(harness: Harness) -> None:
+    assert failure(harness, "condition", {"condition": "input.missing > 1"}, input="{}").trace is None
+
+    def raises() -> None:
+        raise NodeError("mine")
+
+    register("raises", raises, False)
+    assert "NodeError: mine" in str(failure(harness, "raises").trace)
+
+
 @pytest.mark.parametrize("label", ["", "x" * 201, 7, "a\0", "\udc00", None])
 def test_branch_needs_a_label_that_can_be_stored(harness: Harness, label: Any) -> None:
     register("gives", lambda: Branch(label, 1), False)
@@ -95,10 +206,10 @@ def test_branch_needs_a_label_that_can_be_stored(harness: Harness, label: Any) -
 
 
 def test_a_label_may_be_an_enums(harness: Harness) -> None:
-    class Side(StrEnum):
+    class Way(StrEnum):
         LEFT = "left"
 
-    register("gives", lambda: Branch(Side.LEFT), False)
+    register("gives", lambda: Branch(Way.LEFT), False)
     branch = harness.run("gives").branch
     assert (branch, type(branch)) == ("left", str)
 

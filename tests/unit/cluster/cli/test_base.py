@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,3 +108,23 @@ def test_a_note_that_a_dead_dev_left_is_not_believed(tmp_path: Path, note: str) 
     (tmp_path / FILE).write_text(note)
     assert running_on(tmp_path) is None
     assert running_on(tmp_path / "none") is None
+
+
+def test_control_characters_are_shown_and_not_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    rogue = "a\x1b]0;b\x07\x9bc\x7f\u202ed"
+    shown = "a\\u001b]0;b\\u0007\\u009bc\\u007f\\u202ed"
+    base.put_table("", ("x",), [(rogue,)])
+    assert capsys.readouterr().out == f"x\n{shown}\n"
+    base.put(f"{rogue}\n\tmore")
+    assert capsys.readouterr().out == f"{shown}\n\tmore\n"
+    base.put_json({"x": rogue})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"x": rogue}
+    assert not set(out) & set("\x1b\x07\x9b\x7f\u202e")
+    base.complain(rogue)
+    assert capsys.readouterr().err == f"dray: {shown}\n"
+
+
+def test_a_time_that_no_zone_can_show_is_told_as_it_is() -> None:
+    assert base.shown(datetime.max.replace(tzinfo=UTC)).startswith("9999-12-31")
+    assert base.shown("12000-01-01 00:00:00+00") == "12000-01-01 00:00:00+00"

@@ -147,6 +147,21 @@ class TestFailing:
         busy = NodeResult(0, failure=NodeFailure("Busy", "no", retryable=True, retry_after=30.0))
         assert settled(done(started(ONE, policy)[0], 0, busy))[1] == 30.0
 
+    def test_a_traceback_is_in_the_record_of_its_attempt_and_nowhere_else(self) -> None:
+        broken = NodeResult(0, failure=NodeFailure("ValueError", "no", retryable=True, trace="Traceback\nno"))
+        run, _ = started(ONE, Policy(max_retries=1))
+        (retried,) = [each.outcome for each in done(run, 0, broken) if isinstance(each, Record)]
+        again = StoredOutcome("e1", "a", 1, Kind.RETRIED, None, retried.outcome, 0.0)
+        run, _ = started(ONE, Policy(max_retries=1), stored=[again])
+        commands = done(run, 0, broken, attempt=2)
+        (failed,) = [each.outcome for each in commands if isinstance(each, Record)]
+        error = {"type": "ValueError", "message": "no", "node": "a"}
+        for attempt in (retried, failed):
+            assert json.loads(attempt.outcome or "") == {**error, "trace": "Traceback\nno"}
+        assert settled(commands)[2] == error
+        ended = StoredOutcome("e1", "a", 2, Kind.FAILED, None, failed.outcome, None)
+        assert settled(started(ONE, stored=[again, ended])[1])[2] == error
+
     def test_a_pause_is_never_shorter_than_promised(self) -> None:
         policy = Policy(retry_delay=1, retry_multiplier=2, retry_max_delay=50)
         assert [policy.delay(2, jitter) for jitter in (0.0, 0.5, 1.0)] == [2.0, 2.5, 3.0]
