@@ -167,7 +167,8 @@ def _seconds(interval: str | float) -> float:
 
 
 class Bounds(NamedTuple):
-    """grace: seconds that a slot may be late and is no missed one. catch_up: missed slots made good at most."""
+    """grace: seconds that a slot may be late and is no missed one. catch_up: missed slots that are made good at most,
+    where a schedule does not say."""
 
     grace: float = 60.0
     catch_up: int = 100
@@ -211,7 +212,7 @@ def _due(timing: Timing, row: DueSchedule, due: datetime, bounds: Bounds) -> Tur
     turn = Turn(None, row.queued, slot, slot, missed)
     if slot is None or slot > row.now:
         return turn
-    if row.overlap == "queue" and not row.idle and row.queued is not None and row.catch_up:
+    if row.overlap == "queue" and not row.idle and row.queued is not None and row.missed == "all":
         # It stays due, and is a missed slot that is made good.
         return turn._replace(look_at=row.now + timedelta(seconds=HELD))
     following = timing.after(slot)
@@ -228,9 +229,11 @@ def _first_wanted(timing: Timing, row: DueSchedule, due: datetime, bounds: Bound
     in_time = row.now - timedelta(seconds=bounds.grace)
     if due >= in_time:
         return due
-    if row.catch_up:
-        return timing.first_from(due, min(in_time, timing.newest(due, row.now, bounds.catch_up)))
-    return timing.first_from(due, in_time)
+    if row.missed == "skip":
+        return timing.first_from(due, in_time)
+    if row.missed == "latest":
+        return timing.newest(due, row.now, 1)
+    return timing.first_from(due, min(in_time, timing.newest(due, row.now, row.missed_limit or bounds.catch_up)))
 
 
 def pause_after(failures: int) -> float:

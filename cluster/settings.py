@@ -127,7 +127,9 @@ class Settings(BaseSettings):
     poll_interval: Seconds = Field(1.0, description="between two looks for work where nothing notifies")
     drain_timeout: float = Field(25.0, ge=0, le=86_400, description="for running nodes when a driver is told to stop")
     schedule_grace: Seconds = Field(60.0, description="so late may a schedule's slot be run; a later one was missed")
-    schedule_catch_up: Count = Field(100, description="missed slots that a schedule with catch_up makes good at most")
+    schedule_catch_up: Count = Field(
+        100, description="missed slots made good at most, of a schedule that makes all good and does not say"
+    )
 
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", description="DEBUG shows every node"

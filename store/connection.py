@@ -18,6 +18,7 @@ is covered too. Only code that works on somebody else's connection, or on a bare
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +26,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INTRANS
+from psycopg2.extensions import (
+    PYDATETIMETZ,
+    TRANSACTION_STATUS_IDLE,
+    TRANSACTION_STATUS_INTRANS,
+    new_type,
+    register_type,
+)
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import DBAPIError
@@ -55,6 +62,7 @@ _READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
 _STRICTER = "dray_stricter"  # in Connection.info: the default isolation of this connection is another
 _SERIALIZATION_FAILURE = "40001"
 
+_TIMESTAMPTZ = 1184  # its oid
 _MISUSE = (psycopg2.ProgrammingError, psycopg2.DataError, psycopg2.NotSupportedError)
 
 
@@ -80,11 +88,13 @@ def connect(
         pool_use_lifo=True,  # a quiet driver keeps one connection warm, not all of them
         pool_pre_ping=pre_ping,
         hide_parameters=True,
+        json_deserializer=_json,
         use_native_hstore=False,  # else one query more on every new connection
         connect_args={**given, "application_name": application_name},
     )
     event.listen(engine, "handle_error", _on_error)
     event.listen(engine, "connect", _learn_isolation)
+    event.listen(engine, "connect", lambda found, _: register_type(_TIME, found))
     return engine
 
 
@@ -105,6 +115,26 @@ def mark_stricter(found: Connection, error: psycopg2.Error) -> None:
     """In READ COMMITTED nothing fails to serialize: another session behind the pooler, with another default."""
     if error.pgcode == _SERIALIZATION_FAILURE:
         found.info[_STRICTER] = True
+
+
+# One row that Python cannot hold must not break the list that it stands in: such a value comes as Postgres writes it.
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, thousands of lists in each other
+        return text
+
+
+def _time(text: str | bytes | None, cursor: Any) -> Any:
+    try:
+        return PYDATETIMETZ(text, cursor)
+    except (ValueError, OverflowError, psycopg2.Error):  # BC, or beyond the year 9999
+        return text
+
+
+_TIME = new_type((_TIMESTAMPTZ,), "TIME", _time)
 
 
 @contextmanager

@@ -243,7 +243,8 @@ class DueSchedule(NamedTuple):
     expression: str
     zone: str
     overlap: str
-    catch_up: bool
+    missed: str
+    missed_limit: int | None
     since: datetime
     next_at: datetime | None
     queued: datetime | None

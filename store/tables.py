@@ -323,7 +323,7 @@ schedule = Table(
     _must("expression", Text),
     _must("zone", Text, "'UTC'"),
     _must("overlap", Text, "'skip'"),
-    _must("catch_up", Boolean, "false"),
+    _must("catch_up", Boolean, "false"),  # for drivers of earlier versions: whether missed is all
     _must("from_graph", Boolean, "false"),
     _must("priority", SmallInteger, "5"),
     _must("queue", Text, "'default'"),
@@ -340,9 +340,12 @@ schedule = Table(
     _must("revision", BigInteger, "0"),
     _must("failures", Integer, "0"),
     Column("error", Text),
+    _must("missed", Text, "'latest'"),
+    Column("missed_limit", Integer),
     UniqueConstraint("name", name="schedule_name_key"),
     CheckConstraint("kind IN ('cron', 'interval', 'once')", name="schedule_kind_check"),
     CheckConstraint("overlap IN ('skip', 'queue', 'allow')", name="schedule_overlap_check"),
+    CheckConstraint("missed IN ('skip', 'latest', 'all')", name="schedule_missed_check"),
     CheckConstraint("status IN ('active', 'paused', 'ended')", name="schedule_status_check"),
     CheckConstraint("jsonb_typeof(input) = 'object' AND jsonb_typeof(labels) = 'object'", name="schedule_object_check"),
 )

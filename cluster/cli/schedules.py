@@ -34,7 +34,10 @@ def create(
     queue: Annotated[str, typer.Option(help="Which drivers run it.")] = "default",
     label: Annotated[list[str] | None, typer.Option("--label", help="name=value, as often as you like.")] = None,
     overlap: Annotated[str, typer.Option(help="While the last one runs: skip, queue (one waits) or allow.")] = "skip",
-    catch_up: Annotated[bool, typer.Option("--catch-up", help="Make slots good that no driver was there for.")] = False,
+    missed: Annotated[
+        str, typer.Option(help="Slots that no driver was there for: skip, latest (once) or all.")
+    ] = "latest",
+    missed_limit: Annotated[int | None, typer.Option(min=1, help="Of --missed all: the newest so many.")] = None,
     paused: Annotated[
         bool | None, typer.Option("--paused/--active", help="[default: as it was, a new one active]")
     ] = None,
@@ -49,7 +52,7 @@ def create(
     with open_client() as client:
         client.set_schedule(
             name, workflow, timing, input=value, priority=priority, queue=queue, labels=labels, overlap=overlap,
-            catch_up=catch_up, paused=paused,
+            missed=missed, missed_limit=missed_limit, paused=paused,
         )  # fmt: skip
         found = client.schedule(name)
     _say(found, as_json)

@@ -10,10 +10,11 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from dray.cluster.graph.resources import ResourcesSource
+from dray.plain import visible
 
 MAX_ID = 255
 MAX_SECONDS = 10 * 365 * 86_400
@@ -48,7 +49,14 @@ def _id(value: Any) -> Any:
         raise ValueError("is empty: give every node an id and a type of its own")
     if len(value) > MAX_ID:
         raise ValueError(f"is {len(value)} characters long, more than {MAX_ID}: shorten it")
-    return value
+    return _shown(value)
+
+
+def _shown(text: str) -> str:
+    """Refuses what is shown otherwise than it is: it reaches terminals and logs."""
+    if visible(text) != text:
+        raise ValueError("has a control character in it: take it out")
+    return text
 
 
 def _node_id(value: Any) -> Any:
@@ -85,7 +93,7 @@ def _number(value: Any) -> Any:
 
 Id: TypeAlias = Annotated[str, BeforeValidator(_id)]
 NodeId: TypeAlias = Annotated[str, BeforeValidator(_node_id)]
-Label: TypeAlias = Annotated[str, BeforeValidator(label_text)]
+Label: TypeAlias = Annotated[str, BeforeValidator(label_text), AfterValidator(_shown)]
 Seconds: TypeAlias = Annotated[float, BeforeValidator(_number), Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
 Retries: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=0, le=1000)]
 

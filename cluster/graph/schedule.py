@@ -4,7 +4,7 @@
     {"id": "start", "type": "trigger", "config": {"trigger_type": "schedule", "cron_expression": "0 3 * * *"}}
 
 Both may say it, if they say the same. It is stored beside the nodes as "schedule", which is read like trigger_config:
-{"kind", "expression", "zone", "overlap"?, "catch_up"?, "input"?, "priority"?, "queue"?, "paused"?}.
+{"kind", "expression", "zone", "overlap"?, "missed"?, "missed_limit"?, "input"?, "priority"?, "queue"?, "paused"?}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dray.cluster.errors import Problem, ScheduleInvalid
 from dray.cluster.graph.models import one_line, pydantic_messages, quoted
@@ -23,7 +23,7 @@ OTHERS = ("manual", "webhook", "event", "api")
 SCHEDULED = ("schedule", "scheduled", "cron", "interval", "once")
 PRIORITIES = {"low": 1, "normal": 5, "high": 10, "critical": 20}
 NODE_KEYS = {"trigger_type", "cron_expression", "timezone", "time_zone", "tz", "zone"}
-OPTIONS = ("overlap", "catch_up", "input", "priority", "queue", "paused")
+OPTIONS = ("overlap", "missed", "missed_limit", "input", "priority", "queue", "paused")
 
 
 class ScheduleSource(BaseModel):
@@ -41,7 +41,10 @@ class ScheduleSource(BaseModel):
     overlap: Literal["skip", "queue", "allow"] | None = Field(
         None, validation_alias=AliasChoices("overlap", "overlap_policy")
     )
-    catch_up: bool | None = Field(None, validation_alias=AliasChoices("catch_up", "catchup"))
+    missed: Literal["skip", "latest", "all"] | None = Field(
+        None, validation_alias=AliasChoices("missed", "catch_up", "catchup")
+    )
+    missed_limit: int | None = Field(None, ge=1, le=10_000)
     input: dict[str, Any] | None = Field(None, validation_alias=AliasChoices("input", "input_data"))
     priority: int | None = Field(None, ge=-32_768, le=32_767)
     queue: str | None = None
@@ -52,6 +55,17 @@ class ScheduleSource(BaseModel):
     @classmethod
     def _lower(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("missed", mode="before")
+    @classmethod
+    def _as_word(cls, value: Any) -> Any:
+        return {True: "all", False: "skip"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _limit_of_all(self) -> ScheduleSource:
+        if self.missed_limit is not None and self.missed != "all":
+            raise ValueError('missed_limit is of "missed": "all": give both')
+        return self
 
     @field_validator("priority", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from dray.store.client.base import ClientBase, json_text
 from dray.store.errors import DataRefused, ScheduleNotFound, StoreError, WorkflowNotFound
 
 OVERLAPS = ("skip", "queue", "allow")
+MISSED = ("skip", "latest", "all")
 LONGEST_NAME = 254
 
 
@@ -44,7 +45,8 @@ class Schedule:
     zone: str
     status: str
     overlap: str
-    catch_up: bool
+    missed: str
+    missed_limit: int | None
     from_graph: bool
     priority: int
     queue: str
@@ -77,20 +79,25 @@ class ScheduleClient(ClientBase):
         queue: str = "default",
         labels: Mapping[str, Any] | None = None,
         overlap: str = "skip",
-        catch_up: bool = False,
+        missed: str = "latest",
+        missed_limit: int | None = None,
         paused: bool | None = None,
     ) -> str:
         """Make a schedule, or change the one of that name; gives its id. Slots count from now on.
 
         timing: Timing.cron(), .every() or .once() of dray. input: an object; the slot's own keys are added to it.
         overlap: what becomes of a slot while the execution before it runs: skip, queue (one waits) or allow.
-        catch_up: make missed slots good. paused: None = as it was. A changed one with the same timing keeps its slots.
+        missed: what becomes of the slots for which no driver was there: skip, latest (the newest is run, once), or all,
+        the newest missed_limit of them (None = as the setting DRAY_SCHEDULE_CATCH_UP says). paused: None = as it was. A
+        changed one with the same timing keeps its slots.
         Raises WorkflowNotFound, DataRefused.
         """
         if not name.strip() or len(name) > LONGEST_NAME or not name.isprintable():
             raise DataRefused(f"a schedule's name is a line of 1 to {LONGEST_NAME} characters, not {name[:80]!r}")
         if overlap not in OVERLAPS:
             raise DataRefused(f"overlap {overlap!r} is none of {', '.join(OVERLAPS)}")
+        if missed not in MISSED:
+            raise DataRefused(f"missed {missed!r} is none of {', '.join(MISSED)}")
         given = {
             "name": name,
             "workflow": workflow,
@@ -102,7 +109,8 @@ class ScheduleClient(ClientBase):
             "queue": queue,
             "labels": json_text(labels or {}, "labels"),
             "overlap": overlap,
-            "catch_up": catch_up,
+            "missed": missed,
+            "missed_limit": missed_limit,
             "paused": paused,
         }
         try:

@@ -2,7 +2,7 @@
 -- Those that a driver has to look at now or within :ahead seconds, the longest due first. idle: the last execution has ended, or is gone.
 -- Not those that somebody else is looking at, or has changed and not committed: they would stand in the way of the others.
 -- The clock is read in a subquery, once: compared with the bare function, which differs from row to row, the index would be read whole.
-SELECT s.id::text, s.name, s.kind, s.expression, s.zone, s.overlap, s.catch_up, s.since, s.next_at, s.queued_at,
+SELECT s.id::text, s.name, s.kind, s.expression, s.zone, s.overlap, s.missed, s.missed_limit, s.since, s.next_at, s.queued_at,
     coalesce(e.status IN ('completed', 'failed', 'cancelled'), true) AS idle, s.failures, s.revision, c.now,
     extract(epoch FROM s.look_at - c.now)::float8 AS look_in
 FROM (SELECT clock_timestamp() AS now) c, LATERAL (
@@ -28,7 +28,8 @@ WHERE id = (SELECT s.id FROM dray.schedule s WHERE s.id = %(id)s::uuid AND s.rev
 -- name: set_schedule
 -- (nothing) -> active or paused, or changed; see the function.
 SELECT dray.set_schedule(%(name)s::text, %(workflow)s::text, %(kind)s::text, %(expression)s::text, %(zone)s::text, %(input)s::jsonb,
-    %(priority)s::integer, %(queue)s::text, %(labels)s::jsonb, %(overlap)s::text, %(catch_up)s::boolean, %(paused)s::boolean)::text;
+    %(priority)s::integer, %(queue)s::text, %(labels)s::jsonb, %(overlap)s::text,
+    paused => %(paused)s::boolean, missed => %(missed)s::text, missed_limit => %(missed_limit)s::integer)::text;
 
 -- name: pause_schedule
 -- active -> paused.
@@ -46,7 +47,7 @@ SELECT dray.delete_schedule(%(name)s::text);
 SELECT dray.run_schedule(%(name)s::text)::text;
 
 -- name: list_schedules
-SELECT s.id::text, s.name, s.workflow, s.kind, s.expression, s.zone, s.status, s.overlap, s.catch_up, s.from_graph, s.priority, s.queue,
+SELECT s.id::text, s.name, s.workflow, s.kind, s.expression, s.zone, s.status, s.overlap, s.missed, s.missed_limit, s.from_graph, s.priority, s.queue,
     s.input, s.labels, s.created_at, s.since, s.next_at, s.queued_at, s.last_at, s.last_execution::text, s.failures, s.error
 FROM dray.schedule s
 WHERE (%(name)s::text IS NULL OR s.name = %(name)s) AND (%(workflow)s::text IS NULL OR s.workflow = %(workflow)s)

@@ -214,13 +214,14 @@ def test_skip_and_queue_and_allow(store: DriverStore, client: Client, sql: Sql) 
 
 
 def test_missed_slots_are_skipped_or_made_good(store: DriverStore, client: Client, sql: Sql) -> None:
-    for name, catch_up in (("off", False), ("on", True)):
-        client.set_schedule(name, "w", Timing.every("60s"), overlap="allow", catch_up=catch_up)
+    policies = {"off": ("skip", None), "one": ("latest", None), "on": ("all", None), "two": ("all", 2)}
+    for name, (missed, limit) in policies.items():
+        client.set_schedule(name, "w", Timing.every("60s"), overlap="allow", missed=missed, missed_limit=limit)
         due(sql, name, "10 minutes 30 seconds")
     turns(scheduler(store, grace=45.0, catch_up=4))
-    counts = [len(client.list(labels={"schedule": name})) for name in ("off", "on")]
-    assert counts == [1, 4]
-    for name in ("off", "on"):
+    counts = [len(client.list(labels={"schedule": name})) for name in policies]
+    assert counts == [1, 1, 4, 2]
+    for name in policies:
         next_at = client.schedule(name).next_at
         assert next_at is not None
         assert next_at > datetime.now(UTC) - timedelta(seconds=5)
@@ -267,7 +268,7 @@ def test_a_schedule_that_cannot_run_is_marked_and_stops_no_other(store: DriverSt
 def test_a_paused_schedule_starts_nothing_and_its_slots_are_not_made_good(
     store: DriverStore, client: Client, sql: Sql
 ) -> None:
-    client.set_schedule("s", "w", Timing.every("60s"), catch_up=True, overlap="allow")
+    client.set_schedule("s", "w", Timing.every("60s"), missed="all", overlap="allow")
     due(sql, "s", "10 minutes")
     assert client.pause_schedule("s") == "paused"
     turns(scheduler(store))

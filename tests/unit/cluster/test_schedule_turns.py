@@ -23,7 +23,9 @@ def minutes(count: float) -> datetime:
 
 def row(**given: object) -> DueSchedule:
     """Each minute, looked at at noon, when the slot of noon is due."""
-    plain = DueSchedule("1", "s", "cron", "* * * * *", "UTC", "skip", False, minutes(-1), NOON, None, True, 0, 1, NOON)
+    plain = DueSchedule(
+        "1", "s", "cron", "* * * * *", "UTC", "skip", "skip", None, minutes(-1), NOON, None, True, 0, 1, NOON
+    )
     return plain._replace(**given)  # type: ignore[arg-type]
 
 
@@ -80,14 +82,30 @@ def test_missed_slots_are_skipped_but_one_that_is_hardly_late() -> None:
 
 @pytest.mark.parametrize(("late", "runs"), [(3, 4), (4, 5), (5, 5), (500, 5)])
 def test_with_catch_up_the_newest_missed_slots_are_made_good(late: int, runs: int) -> None:
-    fold = Fold(catch_up=True, overlap="allow", now=minutes(late))
+    fold = Fold(missed="all", overlap="allow", now=minutes(late))
     assert fold.until(minutes(late)) == [minutes(late - each) for each in reversed(range(runs))]
     missed = [each.missed for each in fold.turns if each.missed]
     assert missed == ([] if late < 5 else [(NOON, minutes(late - 4) - timedelta(microseconds=1))])
 
 
+@pytest.mark.parametrize("late", [2, 3, 4, 500])
+def test_of_missed_slots_the_latest_is_run_once(late: int) -> None:
+    for overlap in ("skip", "queue", "allow"):
+        fold = Fold(missed="latest", overlap=overlap, now=minutes(late))
+        assert fold.until(minutes(late)) == [minutes(late)]
+        assert fold.turns[0].missed == (NOON, minutes(late) - timedelta(microseconds=1))
+        assert fold.row.next_at == minutes(late + 1)
+    nightly = decide(row(missed="latest", expression="0 3 * * *", next_at=minutes(-540), now=minutes(60)), BOUNDS)
+    assert (nightly.run, nightly.next_at) == (minutes(-540), minutes(900)), "the worker was down at 03:00"
+
+
+def test_a_schedule_may_say_how_many_are_made_good() -> None:
+    fold = Fold(missed="all", missed_limit=2, overlap="allow", now=minutes(500))
+    assert fold.until(minutes(500)) == [minutes(499), minutes(500)]
+
+
 def test_catch_up_of_an_interval_stays_on_its_grid() -> None:
-    fold = Fold(catch_up=True, overlap="allow", kind="interval", expression="90", now=minutes(32))
+    fold = Fold(missed="all", overlap="allow", kind="interval", expression="90", now=minutes(32))
     assert fold.until(minutes(32)) == [minutes(1.5 * each) for each in range(17, 22)]
     skipped = Fold(overlap="allow", kind="interval", expression="90", now=minutes(32))
     assert skipped.until(minutes(32)) == [minutes(31.5)]
@@ -114,7 +132,7 @@ def test_queue_lets_one_wait_and_leaves_out_the_others() -> None:
 
 
 def test_queue_with_catch_up_loses_none() -> None:
-    fold = Fold(overlap="queue", catch_up=True)
+    fold = Fold(overlap="queue", missed="all")
     fold.until(minutes(3.5))
     for each in (3.6, 3.7, 3.8):
         fold.ended()
@@ -153,14 +171,14 @@ def test_pauses_after_failures_grow_to_a_limit() -> None:
 
 @given(
     st.sampled_from(["skip", "queue", "allow"]),
-    st.booleans(),
+    st.sampled_from(["skip", "latest", "all"]),
     st.sampled_from(["* * * * *", "*/5 * * * *", "@hourly"]),
     st.lists(st.tuples(st.integers(1, 4_000), st.booleans()), min_size=1, max_size=12),
 )
 def test_no_slot_is_run_twice_or_out_of_order_whatever_the_pauses(
-    overlap: str, catch_up: bool, expression: str, steps: list[tuple[int, bool]]
+    overlap: str, missed: str, expression: str, steps: list[tuple[int, bool]]
 ) -> None:
-    fold = Fold(overlap=overlap, catch_up=catch_up, expression=expression)
+    fold = Fold(overlap=overlap, missed=missed, expression=expression)
     now = NOON
     for seconds, ends in steps:
         now += timedelta(seconds=seconds)

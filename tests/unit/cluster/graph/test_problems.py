@@ -55,6 +55,14 @@ LONG = "x" * 256
             {"nodes": [{"id": " ", "type": "plain"}]},
             "nodes[0]: id: is empty: give every node an id and a type of its own",
         ),
+        (
+            {"nodes": [{**A, "id": "a\x1b[2J"}]},
+            "node 'a\\x1b[2J': id: has a control character in it: take it out",
+        ),
+        (
+            {"nodes": [{**A, "type": "plain\n"}]},
+            "node 'a': type: has a control character in it: take it out",
+        ),
         ({"nodes": [{**A, "id": LONG}]}, "nodes[0]: id: is 256 characters long, more than 255: shorten it"),
         (
             {"nodes": [{**A, "id": "L[0]/b"}]},

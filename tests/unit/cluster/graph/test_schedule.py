@@ -56,12 +56,12 @@ def refused(source: Any) -> list[str]:
             {
                 "cron": "0 3 * * *",
                 "overlap": "queue",
-                "catch_up": True,
+                "missed": "all",
                 "input": {"a": 1},
                 "priority": "HIGH",
                 "queue": "q",
             },
-            {**NIGHTLY, "overlap": "queue", "catch_up": True, "input": {"a": 1}, "priority": 10, "queue": "q"},
+            {**NIGHTLY, "overlap": "queue", "missed": "all", "input": {"a": 1}, "priority": 10, "queue": "q"},
         ),
         ({"cron": "0 3 * * *", "enabled": False}, {**NIGHTLY, "paused": True}),
     ],
@@ -81,7 +81,7 @@ def test_both_may_say_the_same_and_complete_each_other() -> None:
     assert stored(graph({"type": "schedule", "cron": "0 3 * * *"}, CRON)) == NIGHTLY
     assert stored(graph({"type": "schedule", "timezone": "Europe/Berlin", "catch_up": True}, CRON)) == {
         **BERLIN,
-        "catch_up": True,
+        "missed": "all",
     }
     assert stored(graph({"type": "cron", "cron": "0 3 * * *", "timezone": "Europe/Berlin"}, CRON, CRON)) == BERLIN
     assert stored(graph({"type": "cron", "cron": "0 3 * * *"}, {"trigger_type": "manual"})) == NIGHTLY
