@@ -110,8 +110,8 @@ def hide(text: str) -> str:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether there is a secret in it, in any form."""
-    return any(value in text for value in _hidden)
+    """Whether there is a secret in it, in any form; a short one as it is."""
+    return any(value in text for value in _hidden) or any(value in text for value in _secrets.values())
 
 
 def hide_in_json(text: str) -> str:
