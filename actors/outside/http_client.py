@@ -37,10 +37,6 @@ class Received(NamedTuple):
     cut: bool
 
 
-class Redirected(NodeError):
-    """A redirect that is not followed, and that the node did not want to see."""
-
-
 async def send(request: httpx.Request, limit: int, follow: Follow) -> Received:
     """limit: bytes of the decoded body. Raises httpx.RequestError, NodeError."""
     client = client_of_loop()
@@ -115,18 +111,18 @@ def _following(request: httpx.Request, response: httpx.Response, location: str) 
 
 
 def _check(request: httpx.Request, following: httpx.Request, response: httpx.Response, follow: Follow) -> None:
-    """Raises Redirected for a redirect that leads where the request was not meant to go."""
+    """Raises NodeError for a redirect that leads where the request was not meant to go."""
     where = f"{following.url.scheme}://{following.url.netloc.decode('ascii').rpartition('@')[2]}"
     said = f"HTTP {response.status_code} to {where}"
     if request.url.scheme == "https" and following.url.scheme == "http":
-        raise Redirected(f"{said}: from https to http no redirect is followed; give the final URL", retryable=False)
+        raise NodeError(f"{said}: from https to http no redirect is followed; give the final URL", retryable=False)
     if _same_origin(request.url, following.url):
         return
     if follow is not True:
         hint = "give that URL, or set follow_redirects to true, or to false to see the answer itself"
-        raise Redirected(f"{said}, another origin, is not followed: {hint}", retryable=False)
+        raise NodeError(f"{said}, another origin, is not followed: {hint}", retryable=False)
     if _holds_secret(request):
-        raise Redirected(
+        raise NodeError(
             f"{said}, another origin, is not followed, for the request holds a secret: give the final URL",
             retryable=False,
         )

@@ -53,8 +53,8 @@ BEGIN
         RAISE EXCEPTION 'priority is %: give a number from -32768 to 32767', priority USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM dray.check_labels(labels);
-    PERFORM dray.check_name('tenant', nullif(tenant, ''), 1000);
-    PERFORM dray.check_name('concurrency_key', nullif(concurrency_key, ''), 1000);
+    PERFORM dray.check_name('tenant', nullif(tenant, ''), 10000);
+    PERFORM dray.check_name('concurrency_key', nullif(concurrency_key, ''), 10000);
 END $$;
 
 -- Before version 17 no statement can subtract an infinite time, so that one such row would stop wake_due for everybody; and what no calendar

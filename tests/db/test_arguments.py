@@ -44,7 +44,7 @@ def workflow(client: Client) -> None:
         ("idempotency_key => repeat('k', 501)", "idempotency_key has 501 characters: at most 500"),
         ("idempotency_key => 'k', idempotency_window => '-1 hour'", "idempotency_window is -01:00:00"),
         ("idempotency_key => 'k', idempotency_window => '100000000 years'", "idempotency_window is "),
-        ("tenant => repeat('t', 1001)", "tenant has 1001 characters: at most 1000"),
+        ("tenant => repeat('t', 10001)", "tenant has 10001 characters: at most 10000"),
         ("concurrency_key => E'k\\t'", "concurrency_key has a control character"),
         ("run_at => 'infinity'", "run_at is infinity (give a time, or NULL for now)"),
         ("run_at => '12000-01-01'", "(give a time of the years 1 to 9999, or NULL for now)"),
