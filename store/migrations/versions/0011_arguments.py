@@ -5,7 +5,7 @@ from __future__ import annotations
 from dray.store.migrations import run
 
 revision = "0011"
-down_revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
