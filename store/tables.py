@@ -191,7 +191,7 @@ checkpoint = Table(
     _must("at", Time),
     Column("runner", Integer),
     Column("duration_ms", Integer),
-    _must("attempt", SmallInteger),
+    _must("attempt", Integer),
     _must("kind", CHAR),
     _must("node_key", Text),
     Column("branch", Text),

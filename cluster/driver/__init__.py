@@ -1,6 +1,7 @@
 """The driver: one thread that decides, and a few that do.
 
 driver.py        the thread that decides, its inbox, and the order of a turn
+hands.py         carries out what an execution has decided
 options.py       what a driver is told
 claimer.py       takes executions while there is room
 large.py         which large outcomes an execution needs to go on

@@ -18,40 +18,34 @@ another one.
 
 from __future__ import annotations
 
-import itertools
 import queue
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady
-from dray.actors.pool.shapes import Shapes
 from dray.cluster import failpoints, logs
 from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
 from dray.cluster.driver.clerk import Clerk, RunnerEntered
 from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, NotHeld, Refused
 from dray.cluster.driver.ending import release, stop_all
+from dray.cluster.driver.hands import Hands
 from dray.cluster.driver.housekeeper import Controls, Housekeeper
 from dray.cluster.driver.lease_keeper import LeaseKeeper
 from dray.cluster.driver.observer import Observer, Parts
 from dray.cluster.driver.options import Drain, DriverOptions
 from dray.cluster.driver.scheduler import Scheduler
-from dray.cluster.driver.timers import Timers
 from dray.cluster.errors import GraphInvalid, RunnersMissing
 from dray.cluster.execution.commands import (
     Abandon,
     Begin,
-    Command,
     Committed,
     ControlChanged,
-    Dispatch,
     Event,
     NodeDone,
     NodeLost,
     OutcomeRefused,
-    Record,
-    SetTimer,
     Settle,
     TimerDue,
     error_text,
@@ -61,7 +55,7 @@ from dray.cluster.graph.types import NO_GRAPH
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
 from dray.store.listener import Listener
-from dray.store.records import ExecutionStatus, Kind, Settlement
+from dray.store.records import ExecutionStatus, Settlement
 
 EVENTS_PER_TURN = 200  # so that what is decided goes out before too much has piled up
 CLAIM_GAP = 0.025  # seconds between two claims of a busy driver that has little room
@@ -94,15 +88,10 @@ class Driver:
         self._make_pool = make_pool
         self._listener = listener
         self._runs: dict[str, ExecutionRun] = {}
-        self._tasks: dict[int, tuple[ExecutionRun, int, int]] = {}  # number -> run, node, attempt
-        self._numbers = itertools.count(1)
-        self._entries: list[Entry] = []  # of this turn
-        self._timers = Timers()
-        self._shapes = Shapes(options.default_shape)
+        self._hands = Hands(options.default_shape)
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
-        self._withheld: set[tuple[str, str]] = set()  # since then: execution and node whose start was not recorded
         self._missing: str | None = None  # why there are no runners, once what is held was given back for it
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             Collected: self._on_pool,
@@ -131,7 +120,7 @@ class Driver:
         options, put = self._options, self._inbox.put
         registered = time.monotonic()
         self._store.register(self.incarnation, options.lease_ttl, self._info)
-        self._pool = self._make_pool(put)
+        self._pool = self._hands.pool = self._make_pool(put)
         self._clerk = Clerk(self._store, self.incarnation, put)
         self._committer = Committer(self._store, self.incarnation, put, self._observer.wrote)
         self._claimer = Claimer(
@@ -149,7 +138,7 @@ class Driver:
         if self._listener is not None:
             threads.append(ListenThread(self._listener, self._claimer.hint))
         released = False
-        parts = Parts(self._pool, self._committer, keeper, self._timers, self._runs, self._tasks)
+        parts = Parts(self._pool, self._committer, keeper, self._hands.timers, self._runs, self._hands.tasks)
         self._observer.begin(self.incarnation, options.lease_ttl, parts)
         try:
             for thread in threads:
@@ -188,11 +177,11 @@ class Driver:
         # The keeper may still wait for the answer to its last renewal.
         if time.monotonic() >= self._keeper.trusted_until:
             self._on_lease_gone(LeaseGone("no renewal was answered in time"), now)
-        for run, node in self._timers.due(now):
+        for run, node in self._hands.timers.due(now):
             self._handle(run, TimerDue(node), now)
-        if self._entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
-            self._committer.add(self._entries)
-            self._entries = []
+        if self._hands.entries:  # first: a Ray call takes 0.3 ms, in which the commit is under way already
+            self._committer.add(self._hands.entries)
+            self._hands.entries = []
         self._pool.tick(now)
         self._pool.flush()
         failpoints.hit("after_dispatch")
@@ -201,7 +190,7 @@ class Driver:
 
     def _patience(self, now: float) -> float:
         """Seconds to wait for an event, at most: until the next timer of any kind."""
-        times = [now + 1.0, self._pool.wake_at(), self._timers.next, self._drain_until, self._ask_at]
+        times = [now + 1.0, self._pool.wake_at(), self._hands.timers.next, self._drain_until, self._ask_at]
         return max(0.0, min(each for each in times if each is not None) - now)
 
     def _ask_for_more(self, now: float) -> None:
@@ -240,7 +229,7 @@ class Driver:
         text = error_text(FailureType.GRAPH_INVALID, str(error.problems[0]))
         run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
         run.closed = True
-        self._entries.append(
+        self._hands.entries.append(
             Entry(run, settlement=Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count))
         )
 
@@ -250,14 +239,14 @@ class Driver:
         if news.results:
             failpoints.hit("after_collect")
         for runner, result in news.results:
-            task = self._tasks.pop(result.id, None)
+            task = self._hands.tasks.pop(result.id, None)
             if task is not None:
                 run, node, attempt = task
                 self._observer.collected(run.scopes.node(node).type, result)
                 run.tasks.pop(result.id, None)
                 self._handle(run, NodeDone(node, attempt, result, runner), now)
         for number, reason, crash in news.lost:
-            task = self._tasks.pop(number, None)
+            task = self._hands.tasks.pop(number, None)
             if task is not None:
                 run, node, attempt = task
                 run.tasks.pop(number, None)
@@ -290,8 +279,8 @@ class Driver:
     def _drop(self, run: ExecutionRun) -> None:
         if not run.closed:  # nothing of it is written, repeated or failed
             run.closed = True
-            self._abandon(run, None)
-            self._entries = [entry for entry in self._entries if entry.run is not run]
+            self._hands.abandon(run, None)
+            self._hands.entries = [entry for entry in self._hands.entries if entry.run is not run]
 
     def _on_controls(self, event: Controls, now: float) -> None:
         for execution, control in event.asked:
@@ -309,11 +298,12 @@ class Driver:
     def _on_drain(self, event: Drain, now: float) -> None:
         if self._drain_until is None:
             self._drain_until = now + self._options.drain_timeout
+            self._hands.draining = True
             self._observer.drains()
             # A node that may run once at most and has started must run now: the next driver would fail it.
-            once = [each for each, (run, node, _) in self._tasks.items() if run.scopes.node(node).at_most_once]
+            once = [each for each, (run, node, _) in self._hands.tasks.items() if run.scopes.node(node).at_most_once]
             self._pool.drain(set(once))
-            log.info("draining", executions=len(self._runs), nodes=len(self._tasks))
+            log.info("draining", executions=len(self._runs), nodes=len(self._hands.tasks))
         if event.at_once:
             self._drain_until = now
 
@@ -325,56 +315,16 @@ class Driver:
 
     def _handle(self, run: ExecutionRun, event: Event, now: float) -> None:
         try:
-            self._carry_out(run, run.handle(event, now), now)
+            self._hands.carry_out(run, run.handle(event, now), now)
         except Exception as error:  # a bug of ours: this execution fails, the others go on
             log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
             run.closed = True
-            self._entries = [entry for entry in self._entries if entry.run is not run]
+            self._hands.entries = [entry for entry in self._hands.entries if entry.run is not run]
             text = error_text(
                 FailureType.INTERNAL, f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}"
             )
             end = Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count)
-            self._carry_out(run, [Abandon(), Settle(end)], now)
-
-    def _carry_out(self, run: ExecutionRun, commands: Iterable[Command], now: float) -> None:
-        for command in commands:
-            if type(command) is Dispatch:
-                self._dispatch(run, command, now)
-            elif type(command) is Record:
-                if command.outcome.kind == Kind.STARTED and self._drain_until is not None:
-                    # It is not dispatched either, and one that has started is never started again.
-                    self._withheld.add((run.id, command.outcome.node_key))
-                    continue
-                outcome, number, child, signal = command
-                self._entries.append(Entry(run, outcome, number, None, child, signal, run.refusals))
-            elif type(command) is Settle:
-                self._entries.append(Entry(run, settlement=command.settlement, heard=run.refusals))
-            elif type(command) is SetTimer:
-                self._timers.set(now + command.seconds, run, command.node)
-            elif type(command) is Abandon:
-                self._abandon(run, command.nodes)
-
-    def _dispatch(self, run: ExecutionRun, command: Dispatch, now: float) -> None:
-        if self._drain_until is not None and not self._has_started(run, command.node):
-            return  # the next driver will
-        number = next(self._numbers)
-        self._tasks[number] = (run, command.node, command.attempt)
-        run.tasks[number] = command.node
-        node = run.scopes.node(command.node)
-        shape = self._shapes.of(node.type, node.asks)
-        task = run.task(number, command.node, command.attempt, now)
-        self._pool.add(node.spec, task, shape.alone() if command.suspect else shape)
-
-    def _has_started(self, run: ExecutionRun, node: int) -> bool:
-        return run.scopes.node(node).at_most_once and (run.id, run.scopes.key(node)) not in self._withheld
-
-    def _abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
-        numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}
-        for number in numbers:
-            self._tasks.pop(number, None)
-            del run.tasks[number]
-        if numbers:
-            self._pool.cancel(numbers)
+            self._hands.carry_out(run, [Abandon(), Settle(end)], now)
 
     # Runners
 
@@ -391,12 +341,12 @@ class Driver:
             self._missing = self._pool.default.trouble
             return True
         if time.monotonic() >= self._drain_until:
-            log.warning("drain timeout: giving back what still runs", nodes=len(self._tasks))
+            log.warning("drain timeout: giving back what still runs", nodes=len(self._hands.tasks))
             return True
         return (
             not self._pool.in_flight
             and not self._pool.waiting
-            and not self._entries
+            and not self._hands.entries
             and self._committer.idle
             and self._inbox.empty()
         )

@@ -19,7 +19,7 @@ FROM dray.checkpoint WHERE execution_id = ANY (%(ids)s::uuid[]) ORDER BY executi
 -- name: load_outcomes
 -- Those that load_checkpoints left out, in the order in which they are asked for. One look into the index for each, whatever the statistics.
 SELECT (SELECT c.outcome::text FROM dray.checkpoint c WHERE c.execution_id = w.id AND c.node_key = w.key AND c.attempt = w.attempt)
-FROM unnest(%(ids)s::uuid[], %(keys)s::text[], %(attempts)s::smallint[]) WITH ORDINALITY AS w (id, key, attempt, n) ORDER BY w.n;
+FROM unnest(%(ids)s::uuid[], %(keys)s::text[], %(attempts)s::integer[]) WITH ORDINALITY AS w (id, key, attempt, n) ORDER BY w.n;
 
 -- name: load_workflows
 SELECT id, name, version, graph FROM dray.workflow WHERE id = ANY (%(ids)s);

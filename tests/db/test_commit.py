@@ -123,7 +123,7 @@ def test_a_value_that_is_no_jsonb_refuses_the_whole_commit(
     [
         {"node_key": "a\x00"},
         {"branch": "\x00"},
-        {"attempt": 40_000},  # smallint
+        {"attempt": 3_000_000_000},  # integer
         {"runner": 2**31},
         {"kind": "x"},
         {"kind": None},

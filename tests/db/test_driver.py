@@ -251,3 +251,19 @@ def test_an_execution_whose_node_has_a_key_that_cannot_be_stored_fails_and_is_to
     assert error is not None
     assert error["type"] == "output_refused"
     assert sum("outcome refused" in each.getMessage() for each in caplog.records) == 1
+
+
+def test_a_node_is_tried_as_often_as_it_takes(store: DriverStore, client: Client, sql: Sql) -> None:
+    """One that asks every second has used up 32,767 numbers after nine hours."""
+    found = canonical({"nodes": [{"id": "a", "type": "log", "config": {"message": "x"}}], "edges": []}, HANDLERS)
+    client.apply_workflow("w", found)
+    (execution,) = client.submit_many("w", [{}])
+    sql(
+        "INSERT INTO dray.checkpoint (execution_id, at, attempt, kind, node_key, outcome, wake_at) "
+        "VALUES (%(id)s::uuid, now(), 32767, 'g', 'a', '{}', now())",
+        id=execution,
+    )
+    sql("UPDATE dray.execution SET claim_count = 1 WHERE id = %(id)s::uuid", id=execution)
+    with driving(store):
+        assert client.wait(execution, PATIENCE).status == "completed"
+    assert [each.attempt for each in client.attempts(execution)] == [32767, 32768]

@@ -1,0 +1,12 @@
+"""Attempts are integers."""
+
+from __future__ import annotations
+
+from dray.store.migrations import run
+
+revision = "0010"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    run("0010_integers.sql")
