@@ -34,7 +34,7 @@ class DriverProcess:
         self.log = folder / f"driver-{time.monotonic_ns()}.log"
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DRAY_")}
         environ |= {f"DRAY_{name.upper()}": str(value) for name, value in given.items()}
-        environ |= {EFFECTS: str(self.effects), "PYTHONPATH": str(ROOT)}
+        environ |= {EFFECTS: str(self.effects), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dray", "worker"],
