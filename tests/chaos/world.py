@@ -73,6 +73,7 @@ class World:
         self._count = threading.Lock()
         self._loud = 0  # disturbances now that may keep drivers from recovering what dead ones held
         self._calm_since = time.monotonic()
+        self._of = [threading.Lock() for _ in range(DRIVERS)]  # nobody kills a driver that another tells to end
         self._server = threading.Lock()  # nobody starts it while another stops it
         self._threads: list[threading.Thread] = []
         self.drivers: list[DriverProcess] = []
@@ -152,21 +153,22 @@ class World:
             found.close()
 
     def _kill(self, step: Step) -> None:
-        victim = self.drivers[step.driver]
-        self._told.add(victim.process.pid)
-        victim.kill()
-        time.sleep(step.lasts)
-        self.drivers[step.driver] = self._start(step.driver)
+        with self._of[step.driver]:
+            victim = self.drivers[step.driver]
+            self._told.add(victim.process.pid)
+            victim.kill()
+            time.sleep(step.lasts)
+            self.drivers[step.driver] = self._start(step.driver)
 
     def _terminate(self, step: Step) -> None:
-        victim = self.drivers[step.driver]
-        if victim.process.poll() is not None:
-            return
-        self._told.add(victim.process.pid)
-        victim.process.send_signal(signal.SIGCONT)
-        self._expect_0(victim)
-        time.sleep(step.lasts)
-        self.drivers[step.driver] = self._start(step.driver)
+        with self._of[step.driver]:
+            victim = self.drivers[step.driver]
+            if victim.process.poll() is None:
+                self._told.add(victim.process.pid)
+                victim.process.send_signal(signal.SIGCONT)
+                self._expect_0(victim)
+                time.sleep(step.lasts)
+                self.drivers[step.driver] = self._start(step.driver)
 
     def _expect_0(self, victim: DriverProcess) -> None:
         starting = "Workflow worker started" not in victim.said
