@@ -294,7 +294,7 @@ def _call(tree: Call) -> Value:
         return lambda _: _no_function(name)
     least, most, function = FUNCTIONS[name]
     if not least <= len(arguments) <= most:
-        raise SourceError(f"{name}() takes {least} values, not {len(arguments)}")
+        raise SourceError(f"{name}() takes {least} {'value' if least == 1 else 'values'}, not {len(arguments)}")
     if name == "int" and isinstance(arguments[0], Row) and arguments[0].rest[-1][0] == "/":
         *before, (_, last) = arguments[0].rest
         left, right = compiled(Row(arguments[0].first, tuple(before)) if before else arguments[0].first), compiled(last)

@@ -32,7 +32,7 @@ ARROW = re.compile(r"\s*(?:\(\s*([A-Za-z_]\w*(?:\s*,\s*[A-Za-z_]\w*)*)\s*\)|([A-
 MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 WITH_VARIABLE = MACROS | {"some", "every"}  # before translation
 
-MAX_LENGTH = 8_000  # characters; the CEL parser recurses on the C stack, and 8 MiB of stack are enough for this
+MAX_LENGTH = 8_000  # characters
 
 
 class SourceError(ValueError):

@@ -33,7 +33,7 @@ from dray.actors.expressions.tree import (
     Variable,
 )
 
-MAX_DEPTH = 60  # brackets in brackets; each costs six frames of Python's stack here
+MAX_DEPTH = 60  # brackets in brackets; each costs twelve of the thousand frames that Python has
 _RELATIONS = frozenset({"<", "<=", ">", ">=", "==", "!=", "in"})
 _ESCAPE = re.compile(r"\\(?:[xX]([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-3][0-7]{2})|(.))", re.DOTALL)
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"} | {c: c for c in "\\'\"`?"}

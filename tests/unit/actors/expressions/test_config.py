@@ -381,3 +381,29 @@ def test_why_templates_are_null() -> None:
         "e": "{{ input.rows[3] }} is null: input.rows has no [3]",
         "f": "{{ 1 > 2 ? 1 : null }} is null: so the expression says",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size(input.a, 2)", r"size\(\) takes 1 value, not 2"),
+        ("input.t.contains()", r"contains\(\) takes 2 values, not 1"),
+        (
+            "input.rows.filter(input.x)",
+            r"filter\(\) takes a name and an expression, such as list\.filter\(x, x\.a > 1\)",
+        ),
+        ("has(1 + 1)", r"has\(\) takes one path"),
+        ("'\\q'", "means nothing: write"),
+        ("[1, 2", "it ends too early"),
+        ("1 2", r"'2' is not expected here \(line 1, column 3\)"),
+        ("1 +\n  * 2", r"'\*' is not expected here \(line 2, column 3\)"),
+        ("{'a' 1}", ": is missing"),
+        ("1e999", "larger than any number"),
+        ("[" * 70 + "]" * 70, "nested too deeply"),
+        ("input" + ".map(x, x)" * 70, "nested too deeply"),
+    ],
+)
+def test_what_is_no_expression_is_told_with_its_place_when_it_is_stored(text: str, message: str) -> None:
+    ((place, found),) = prepare({"condition": text}, Model, IDS).problems
+    assert place == "condition"
+    assert re.search(message, found), found
