@@ -5,7 +5,7 @@ from __future__ import annotations
 from dray.store.migrations import run
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0011"
 
 
 def upgrade() -> None:
