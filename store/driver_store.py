@@ -54,6 +54,7 @@ _TAKEN: _Columns = (("taken_ids", numbers), ("taken_by", texts))
 
 UNIQUE_VIOLATION = "23505"
 READ_ONLY = "25006"
+NO_CHILD = "22023"  # of dray.start_children: it says in words why it cannot start one
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
 GIVE_BACK = 1_000  # executions that are taken from an incarnation in one transaction
 

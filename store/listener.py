@@ -19,6 +19,7 @@ from dray.store.errors import StoreError
 from dray.store.url import DatabaseURL
 
 CHANNEL = "dray"
+CONTROL = "control"  # the payload where somebody asked something of what drivers hold (dray.tell_drivers)
 
 
 class Listener:
@@ -28,6 +29,7 @@ class Listener:
         self._engine = connect(url, pool_size=1, application_name="dray listener")
         self._connection: Any = None  # of psycopg2
         self._pauses = waits()
+        self.said: frozenset[str] = frozenset()  # the payloads of what the last wait() heard
         self._closed = threading.Event()
         self._using = threading.Lock()  # held in wait()
         self._ending = threading.Lock()  # held around what uses or closes the pipe outside of wait()
@@ -95,6 +97,7 @@ class Listener:
         if self._connection.fileno() not in ready:
             return False
         self._connection.poll()
+        self.said = frozenset(each.payload for each in self._connection.notifies)
         heard = bool(self._connection.notifies)
         self._connection.notifies.clear()
         return heard

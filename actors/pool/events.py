@@ -72,9 +72,11 @@ RunnerFactory: TypeAlias = Callable[[int, Shape, Callable[[PoolEvent], None]], R
 
 class News(NamedTuple):
     """What an event means. results: (runner's id in the database, result). lost: (task, why, crash).
-    ready: to be entered in the database, then admit(). ended: (id in the database, why)."""
+    ready: to be entered in the database, then admit(). ended: (id in the database, why). runner: the id of the one that
+    it is all about, None = the database does not know it."""
 
     results: Sequence[tuple[int, NodeResult]] = ()
     lost: Sequence[tuple[int, str, bool]] = ()
     ready: Sequence[tuple[int, RunnerInfo]] = ()
     ended: Sequence[tuple[int, str]] = ()
+    runner: int | None = None

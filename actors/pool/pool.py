@@ -379,7 +379,7 @@ class Pool:
         if member.retiring and not tasks and not member.ending:
             member.handle.kill()
             ended = self._remove(member, member.retiring)
-        return News(results=results, lost=lost, ended=ended)
+        return News(results=results, lost=lost, ended=ended, runner=db_id)
 
     def _lost(self, member: Member, event: RunnerLost) -> News:
         member.handle.kill()  # it may be alive, and only out of reach
@@ -392,7 +392,7 @@ class Pool:
             line.trouble = event.reason
             warn("a runner was lost before it could be used", reason=event.reason, retry_in=line.pause_until - now)
         self._fill(line, now)
-        return News(lost=lost, ended=ended)
+        return News(lost=lost, ended=ended, runner=member.db_id)
 
     def _remove(self, member: Member, reason: str) -> Sequence[tuple[int, str]]:
         del self._members[member.number]

@@ -26,7 +26,7 @@ from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
-from dray.store.listener import Listener
+from dray.store.listener import CONTROL, Listener
 from dray.store.records import ChildEnd, Claimed, Kind, Signal, StoredOutcome
 
 FIRST_PAUSE = 0.02
@@ -97,6 +97,12 @@ class Claimer(threading.Thread):
                 self._asked = limit
                 if look:
                     self._changed.notify()
+
+    @property
+    def is_bringing(self) -> bool:
+        """Whether executions may be on their way to the driver, or be its already without its knowing."""
+        with self._changed:
+            return self._handed_over
 
     def accept(self) -> None:
         """The driver has taken in the batch: from now on it knows its room again."""
@@ -235,12 +241,13 @@ class Claimer(threading.Thread):
 
 
 class ListenThread(threading.Thread):
-    """Turns notifications into hints."""
+    """Turns notifications into hints: of work, and of what people asked of executions that are held."""
 
-    def __init__(self, listener: Listener, hint: Callable[[], None]) -> None:
+    def __init__(self, listener: Listener, work: Callable[[], None], asked: Callable[[], None]) -> None:
         super().__init__(name="listener", daemon=True)
         self._listener = listener
-        self._hint = hint
+        self._work = work
+        self._asked = asked
         self._ended = threading.Event()
 
     def stop(self) -> None:
@@ -250,4 +257,6 @@ class ListenThread(threading.Thread):
     def run(self) -> None:
         while not self._ended.is_set():
             if self._listener.wait(60.0):
-                self._hint()
+                self._work()
+                if CONTROL in self._listener.said:
+                    self._asked()

@@ -30,7 +30,7 @@ from dray.cluster.driver.patience import Stopped, patiently
 from dray.cluster.driver.portions import Portion
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import NO_CHILD, DriverStore
 from dray.store.errors import DataRefused, LeaseLost, TookTooLong, Unavailable
 from dray.store.records import Child, Kind, Outcome, Recorded, Settlement, Taken
 
@@ -68,6 +68,7 @@ class Refused(NamedTuple):
     run: ExecutionRun
     outcome: Outcome
     reason: str
+    is_child: bool = False
 
 
 class NotHeld(NamedTuple):
@@ -256,7 +257,8 @@ class Committer(threading.Thread):
             self._refused[run] = self._refused.get(run, 0) + 1
             if self._seldom((run.id, entry.outcome.node_key)):
                 log.warning("outcome refused", execution=run.id, node=entry.outcome.node_key, reason=error.reason)
-            self._notify(Refused(run, entry.outcome, error.reason))
+            is_child = entry.child is not None and error.sqlstate == NO_CHILD
+            self._notify(Refused(run, entry.outcome, error.reason, is_child))
             return
         end = entry.settlement
         assert end is not None

@@ -41,7 +41,6 @@ from dray.cluster.execution.commands import (
     Abandon,
     Begin,
     Committed,
-    ControlChanged,
     Event,
     NodeDone,
     NodeLost,
@@ -89,6 +88,7 @@ class Driver:
         self._listener = listener
         self._runs: dict[str, ExecutionRun] = {}
         self._hands = Hands(options.default_shape)
+        self._early: set[str] = set()  # told of while the claimer may have been bringing them
         self._last_claim = 0.0
         self._ask_at: float | None = None  # when to ask for more, where that was put off
         self._drain_until: float | None = None
@@ -99,7 +99,7 @@ class Driver:
             ClaimedBatch: self._on_claimed,
             RunnerReady: self._on_pool,
             RunnerLost: self._on_pool,
-            RunnerEntered: self._on_entered,
+            RunnerEntered: lambda event, _: self._pool.admit(event.runner, event.db_id),
             Refused: self._on_refused,
             NotHeld: self._on_not_held,
             Controls: self._on_controls,
@@ -127,16 +127,17 @@ class Driver:
             self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
             self._listener is not None, put,
         )  # fmt: skip
-        housekeeper = Housekeeper(
-            self._store, self.incarnation, options.heartbeat, put, self._claimer.hint, options.keep
-        )
+        housekeeper = self._housekeeper = Housekeeper(
+            self._store, self.incarnation, options.heartbeat, put, self._claimer.hint, options.keep,
+            options.queues, options.policy.execution_timeout,
+        )  # fmt: skip
         keeper = self._keeper = LeaseKeeper(
             self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
         )
         scheduler = Scheduler(self._store, options.schedules, self._claimer.hint)
         threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper, scheduler]
         if self._listener is not None:
-            threads.append(ListenThread(self._listener, self._claimer.hint))
+            threads.append(ListenThread(self._listener, self._claimer.hint, housekeeper.hint))
         released = False
         parts = Parts(self._pool, self._committer, keeper, self._hands.timers, self._runs, self._hands.tasks)
         self._observer.begin(self.incarnation, options.lease_ttl, parts)
@@ -223,6 +224,9 @@ class Driver:
                 self._drop(earlier)  # of a claim that is over: nothing more of it would be written
             run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
             self._handle(run, Begin(found.stored, found.signals, found.children), now)
+        if self._early:
+            self._housekeeper.look_again(self._early)
+            self._early = set()
         failpoints.hit("after_plan")
 
     def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
@@ -250,7 +254,7 @@ class Driver:
             if task is not None:
                 run, node, attempt = task
                 run.tasks.pop(number, None)
-                self._handle(run, NodeLost(node, attempt, reason, crash), now)
+                self._handle(run, NodeLost(node, attempt, reason, crash, news.runner), now)
         self._book(news)
 
     def _on_commit(self, event: CommitDone, now: float) -> None:
@@ -267,7 +271,7 @@ class Driver:
                 self._handle(run, Committed(number), now)
 
     def _on_refused(self, event: Refused, now: float) -> None:
-        self._handle(event.run, OutcomeRefused(event.outcome, event.reason), now)
+        self._handle(event.run, OutcomeRefused(event.outcome, event.reason, event.is_child), now)
 
     def _on_not_held(self, event: NotHeld, now: float) -> None:
         run = event.run
@@ -283,17 +287,12 @@ class Driver:
             self._hands.entries = [entry for entry in self._hands.entries if entry.run is not run]
 
     def _on_controls(self, event: Controls, now: float) -> None:
-        for execution, control in event.asked:
+        for execution, each in event.told:
             run = self._runs.get(execution)
             if run is not None:
-                self._handle(run, ControlChanged(control), now)
-        for execution, news in event.news:
-            run = self._runs.get(execution)
-            if run is not None:
-                self._handle(run, news, now)
-
-    def _on_entered(self, event: RunnerEntered, now: float) -> None:
-        self._pool.admit(event.runner, event.db_id)
+                self._handle(run, each, now)
+            elif self._claimer.is_bringing:  # what is told once would be lost
+                self._early.add(execution)
 
     def _on_drain(self, event: Drain, now: float) -> None:
         if self._drain_until is None:

@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
-from dray.actors.messages import NodeResult
+from dray.actors.messages import FailureType, NodeResult
 from dray.store.records import Child, ChildEnd, Outcome, Settlement, Signal, StoredOutcome
+
+MAX_REASON = 500  # characters of what the database says
 
 # Events
 
@@ -69,10 +71,23 @@ class ControlChanged(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """The database cannot hold this outcome, whatever we do: nothing of its batch entry is stored."""
+    """The database cannot hold this outcome, whatever we do: nothing of its batch entry is stored.
+
+    is_child: it is the child that cannot be started: its workflow is not there, or it would be too deep.
+    """
 
     outcome: Outcome
     reason: str
+    is_child: bool = False
+
+    @property
+    def error(self) -> str:
+        """What the node fails with."""
+        node = self.outcome.node_key.rpartition("/")[2]
+        reason = self.reason[:MAX_REASON]
+        if self.is_child:
+            return error_text(FailureType.CONFIG, f"it cannot start an execution: {reason}", node)
+        return error_text(FailureType.OUTPUT_REFUSED, f"the database cannot hold its outcome: {reason}", node)
 
 
 Event: TypeAlias = Begin | News | NodeDone | NodeLost | Committed | TimerDue | ControlChanged | OutcomeRefused

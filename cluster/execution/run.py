@@ -33,8 +33,6 @@ from dray.cluster.execution.commands import (
 from dray.cluster.execution.standing import Standing
 from dray.store.records import Child, ExecutionStatus, Kind, Outcome
 
-MAX_REASON = 500  # characters of what the database says
-
 
 class ExecutionRun(Standing):
     """One execution that this driver holds: what to do about what happens."""
@@ -290,11 +288,8 @@ class ExecutionRun(Standing):
         come to the same again: the execution fails with a text that needs no outcome."""
         refused = event.outcome
         self.refusals += 1
-        node = refused.node_key.rpartition("/")[2]
-        reason = f"the database cannot hold its outcome: {event.reason[:MAX_REASON]}"
-        error = error_text(FailureType.OUTPUT_REFUSED, reason, node)
         if (refused.node_key, refused.attempt) in self._unstorable:
-            return [Abandon(), self._settle(ExecutionStatus.FAILED, error=error)]
+            return [Abandon(), self._settle(ExecutionStatus.FAILED, error=event.error)]
         self._unstorable.add((refused.node_key, refused.attempt))
-        failure = refused._replace(kind=Kind.FAILED, branch=None, wait=None, outcome=error)
+        failure = refused._replace(kind=Kind.FAILED, branch=None, wait=None, outcome=event.error)
         return [self._ledger.record(failure), Abandon(), self._settle(ExecutionStatus.QUEUED)]

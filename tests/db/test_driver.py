@@ -26,6 +26,7 @@ from dray.cluster.graph.canonical import canonical
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
+from dray.store.listener import Listener
 from tests.chaos.effects import EFFECTS, read_effects
 from tests.pg import Sql
 
@@ -38,6 +39,7 @@ def driving(
     store: DriverStore,
     on_turn: Callable[[], None] = lambda: None,
     runners: RunnerFactory | None = None,
+    listener: Listener | None = None,
     **options: Any,
 ) -> Iterator[tuple[Driver, Callable[[], BaseException | None]]]:
     """A driver that runs, and a function that waits for its end and gives what it raised."""
@@ -48,7 +50,7 @@ def driving(
     def make_pool(notify: Callable[[Any], None]) -> Pool:
         return Pool(runners or local_runners(8, 1 << 20), notify, default=shape, size=1, slots=8)
 
-    driver = Driver(str(uuid.uuid4()), store, make_pool, None, given, {"pid": 1, "host": "here"})
+    driver = Driver(str(uuid.uuid4()), store, make_pool, listener, given, {"pid": 1, "host": "here"})
 
     def run() -> None:
         try:

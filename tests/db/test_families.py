@@ -81,14 +81,17 @@ def test_what_runs_in_it_is_marked_and_its_driver_sees_it(store: DriverStore, cl
     assert store.claim(incarnation, QUEUES, 9) == []
 
 
-def test_drivers_that_listen_are_told_at_once(store: DriverStore, client: Client, sql: Sql, database: str) -> None:
-    ids = tree(sql, client, [None, 0])
-    sql("UPDATE dray.execution SET status = 'waiting' WHERE id = %(id)s::uuid", id=ids[0])
+@pytest.mark.parametrize("what", ["dray.cancel(%(parent)s::uuid)", "dray.pause(%(child)s::uuid)"])
+def test_drivers_that_listen_are_told_at_once(
+    store: DriverStore, client: Client, sql: Sql, database: str, what: str
+) -> None:
+    parent, child = tree(sql, client, [None, 0])
+    sql("UPDATE dray.execution SET status = 'waiting' WHERE id = %(id)s::uuid", id=parent)
     store.claim(register(store), QUEUES, 9)
     with transaction(database) as listener:
         listener.execute("LISTEN dray")
         commit(listener)
-        client.cancel(ids[0])
+        sql(f"SELECT {what}", parent=parent, child=child)
         listener.execute("SELECT 1")
         assert "control" in [each.payload for each in listener.connection.notifies]
 

@@ -102,7 +102,8 @@ class PoolHarness:
         self.pool.check()
 
     def handle(self, event: PoolEvent) -> News:
-        news = News(*map(list, self.pool.handle(event)))
+        *parts, self.told_of = self.pool.handle(event)
+        news = News(*map(list, parts))
         self.pool.check()
         return news
 

@@ -32,6 +32,7 @@ def test_a_lost_runner_gives_its_nodes_back_once_and_nobody_elses(pool: PoolHarn
     given = list(pool.runners[1].tasks)
     news = pool.lose(1)
     assert news == NOTHING._replace(lost=[(each, "gone", True) for each in given], ended=[(101, "gone")])
+    assert pool.told_of == 101, "so that its nodes' attempts name it"
     assert pool.lose(1) == NOTHING
     assert pool.pool.in_flight == 3
     assert len(pool.done(2).results) == 3
