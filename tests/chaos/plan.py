@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[int, float, float]] = {
     "outage": (1, LEASE + 1, LEASE + 2),
     "backends": (3, 0.0, 0.0),
     "hold_executions": (4, 1.0, 6.0),
-    "hold_dead": (2, 4 * LEASE, 5 * LEASE),
+    "hold_dead": (2, 5 * LEASE, 7 * LEASE),
     "hold_queue": (2, 1.0, 4.0),
     "hold_driver": (2, 1.0, 4.0),
     "lock_records": (4, 1.0, 3.0),

@@ -43,7 +43,8 @@ FORGOTTEN = """
     SELECT e.id::text, extract(epoch FROM clock_timestamp() - d.lease_until)::float8
     FROM dray.execution e JOIN dray.driver d ON d.id = e.owner
     WHERE d.lease_until < clock_timestamp() - %s * interval '1 second' AND EXISTS (SELECT FROM dray.driver o
-        WHERE o.lease_until > clock_timestamp() AND o.started_at < clock_timestamp() - %s * interval '1 second')
+        WHERE o.pid = ANY (%s) AND o.lease_until > clock_timestamp()
+            AND o.started_at < clock_timestamp() - interval '5 s')
     FOR NO KEY UPDATE OF e SKIP LOCKED
 """
 ERRORS = (psycopg2.Error, OSError)
@@ -80,7 +81,9 @@ class World:
         self.all: list[DriverProcess] = []
         self.stopped: set[int] = set()
         self.wrong: list[str] = []
-        self._forgotten: set[str] = set()
+        self._forgotten: dict[str, float] = {}  # execution -> since when nobody takes it over
+        self._reported: set[str] = set()
+        self._standing: set[int] = set()
         self._told: set[int] = set()  # processes that we killed
         stack.callback(self._end)
         self.drivers = [self._start(number) for number in range(DRIVERS)]
@@ -189,8 +192,10 @@ class World:
         victim = self.drivers[step.driver].process
         if victim.poll() is None:
             self.stopped.add(victim.pid)
+            self._standing.add(victim.pid)
             victim.send_signal(signal.SIGSTOP)
             time.sleep(step.lasts)
+            self._standing.discard(victim.pid)
             with suppress(ProcessLookupError):
                 victim.send_signal(signal.SIGCONT)
 
@@ -317,18 +322,21 @@ class World:
 
     def look_for_forgotten(self) -> None:
         """What a dead driver held is taken over, whoever keeps other rows locked."""
-        if self._loud or time.monotonic() - self._calm_since < RECOVERY:
-            return
-        try:
-            rows = self.sql(FORGOTTEN, RECOVERY, RECOVERY)
-        except ERRORS:
-            return
-        rows = [row for row in rows if row[0] not in self._forgotten]
-        if rows and not self._loud:
-            self._forgotten.update(row[0] for row in rows)
-            ids = ", ".join(row[0] for row in rows[:3])
+        now = time.monotonic()
+        working = [each.process.pid for each in self.drivers if each.process.poll() is None]
+        working = [pid for pid in working if pid not in self._standing]
+        rows = []
+        if not self._loud and now - self._calm_since > RECOVERY and working:
+            with suppress(*ERRORS):
+                rows = self.sql(FORGOTTEN, RECOVERY, working)
+        self._forgotten = {row[0]: self._forgotten.get(row[0], now) for row in rows}
+        long = sorted(each for each, since in self._forgotten.items() if now - since > 2.0)
+        if long and not self._loud and not self._reported.issuperset(long):
+            self._reported.update(long)
             late = f"{rows[0][1]:.1f} s after its lease"
-            told = f"{len(rows)} executions of a dead driver, not locked by anybody, are not taken over {late}: {ids}"
+            told = (
+                f"{len(long)} executions of a dead driver, not locked by anybody, are not taken over {late}: {long[:3]}"
+            )
             self.wrong.append(f"recovery: {told}")
 
     def finish(self) -> None:
