@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +26,7 @@ from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, mon
 from dray.cluster.health.sd_notify import Notifier
 from dray.cluster.schedules import Bounds
 from dray.cluster.settings import Settings
-from dray.store.connection import connect, wait_until_up
+from dray.store.connection import connect, wait_until_up, waits
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost, Unavailable
 from dray.store.listener import Listener
@@ -34,6 +35,7 @@ from dray.store.url import DatabaseURL
 
 # Claim, commit, lease, housekeeping, schedules, clerk, monitoring: one connection each, so that none waits for another.
 CONNECTIONS = 7
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a new incarnation, growing while each ends soon
 LOOK = 5.0  # seconds between two looks whether there is still a Ray
 
 log = logs.get("worker")
@@ -99,6 +101,7 @@ def run_worker(
             return
         verify(engine)
         executor = stack.enter_context(_executor(settings))
+        restarts = _Restarts()
         while is_up():
             info = WorkerInfo(
                 version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
@@ -117,11 +120,27 @@ def run_worker(
                 except (LeaseLost, Unavailable, RunnersMissing) as error:
                     observer.waits()
                     log.warning("starting again as a new incarnation", reason=str(error))
-                    stop.wait(1.0)
+                    stop.wait(restarts.pause())
                 else:
                     if gone:
                         raise RayGone(gone[0])
                     return
+
+
+class _Restarts:
+    """Of incarnations in one process: where each ends soon, as where the database is read only, they come slower."""
+
+    def __init__(self) -> None:
+        self._pauses = waits(FIRST_PAUSE, LONGEST_PAUSE)
+        self._last = time.monotonic()
+
+    def pause(self) -> float:
+        """Seconds until the next one."""
+        now = time.monotonic()
+        if now - self._last > 2 * LONGEST_PAUSE:
+            self._pauses = waits(FIRST_PAUSE, LONGEST_PAUSE)
+        self._last = now
+        return next(self._pauses)
 
 
 def least_runners(settings: Settings) -> int | None:

@@ -9,6 +9,7 @@ import os
 import select
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -23,7 +24,10 @@ CONTROL = "control"  # the payload where somebody asked something of what driver
 
 
 class Listener:
-    """url: must lead to a session that stays ours, so past any transaction pooler. One thread waits at a time."""
+    """url: must lead to a session that stays ours, so past any transaction pooler. One thread waits at a time.
+
+    may_connect: asked before each try, where others know already that the database is away.
+    """
 
     def __init__(self, url: str | DatabaseURL) -> None:
         self._engine = connect(url, pool_size=1, application_name="dray listener")
@@ -34,6 +38,7 @@ class Listener:
         self._using = threading.Lock()  # held in wait()
         self._ending = threading.Lock()  # held around what uses or closes the pipe outside of wait()
         self._wake_read, self._wake_write = os.pipe()
+        self.may_connect: Callable[[], bool] = lambda: True
 
     def wait(self, seconds: float) -> bool:
         """True once something was notified, or may have been while the connection was down; False after `seconds`, or
@@ -44,6 +49,9 @@ class Listener:
                 while not self._closed.is_set() and (left := until - time.monotonic()) > 0:
                     try:
                         if self._connection is None:
+                            if not self.may_connect():
+                                self._closed.wait(min(left, 0.1))
+                                continue
                             self._connect()
                             return True
                         if self._heard(left):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dray.cluster import logs
 from dray.cluster.errors import ClusterError, PortTaken, RayUnavailable, RunnersMissing
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from dray.cluster.settings import Settings
     from dray.store.client.client import Client
+
+LEFT = 5.0  # seconds that threads of handlers may take to end, once all else has
 
 
 class Exit(IntEnum):
@@ -191,7 +195,21 @@ def shown(value: Any) -> str:
     return visible(" ".join(str(value).split()))
 
 
-def leave(code: int) -> None:
+def end(code: int) -> NoReturn:
+    """The end of the process, also where a handler of the local executor has left a thread that does not end: Python
+    waits for such threads, and SIGTERM has come already."""
+
+    def watch() -> None:
+        time.sleep(LEFT)
+        left = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
+        logs.get("worker").warning("threads that handlers left end with the process", threads=", ".join(left))
+        leave(code)
+
+    threading.Thread(target=watch, name="end", daemon=True).start()
+    sys.exit(code)
+
+
+def leave(code: int) -> NoReturn:
     """End at once, with what is buffered written. For after a broken pipe: Python would complain at its own end."""
     try:
         sys.stdout.flush()

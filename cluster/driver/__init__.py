@@ -3,6 +3,7 @@
 driver.py        the thread that decides, its inbox, and the order of a turn
 hands.py         carries out what an execution has decided
 options.py       what a driver is told
+threads.py       the threads around it, and what they share
 claimer.py       takes executions while there is room
 large.py         which large outcomes an execution needs to go on
 committer.py     the group commit

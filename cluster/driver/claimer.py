@@ -19,7 +19,7 @@ from dray.cluster import failpoints, logs
 from dray.cluster.driver.committer import LeaseGone
 from dray.cluster.driver.large import UNREAD, wanted
 from dray.cluster.driver.news import by_execution
-from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.patience import Patience, Stopped
 from dray.cluster.driver.portions import Given, Portion, Row
 from dray.cluster.errors import GraphInvalid, Problem
 from dray.cluster.graph.load import load
@@ -65,6 +65,7 @@ class Claimer(threading.Thread):
         poll_interval: float,
         listens: bool,
         notify: Callable[[object], None],
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(name="claimer", daemon=True)
         self._store = store
@@ -75,6 +76,7 @@ class Claimer(threading.Thread):
         self._listens = listens
         self._listening = False
         self._notify = notify
+        self._patience = patience or Patience()
         self._claims = Portion("claim", batch)
         self._loads = Portion("load", batch)
         self._large_loads = Portion("load large outcomes", LARGE_BATCH)
@@ -155,7 +157,7 @@ class Claimer(threading.Thread):
         def claim(count: int) -> list[Claimed]:
             return self._store.claim(self._incarnation, self._queues, count)
 
-        claimed, asked = patiently("claim", lambda: self._claims.ask(claim, limit), self._ended)
+        claimed, asked = self._patience("claim", lambda: self._claims.ask(claim, limit), self._ended)
         if claimed:
             failpoints.hit("after_claim")
             batch = self._load(claimed)
@@ -185,11 +187,11 @@ class Claimer(threading.Thread):
 
     def _listen(self, listening: bool) -> None:
         if self._listens and self._listening != listening:
-            patiently("listen", lambda: self._store.set_listening(self._incarnation, listening), self._ended)
+            self._patience("listen", lambda: self._store.set_listening(self._incarnation, listening), self._ended)
             self._listening = listening
 
     def _loaded(self, call: Callable[[Sequence[Given]], list[Row]], ids: Sequence[Given]) -> list[Row]:
-        return patiently("load", lambda: self._loads.each(call, ids), self._ended)
+        return self._patience("load", lambda: self._loads.each(call, ids), self._ended)
 
     def _load(self, claimed: list[Claimed]) -> list[Found]:
         graphs = self._load_graphs({each.workflow_id for each in claimed})
@@ -210,7 +212,9 @@ class Claimer(threading.Thread):
         missing = [] if isinstance(graph, GraphInvalid) else wanted(graph, stored)
         loaded: dict[tuple[str, int], StoredOutcome] = {}
         if missing:
-            found = patiently("load", lambda: self._large_loads.each(self._store.load_outcomes, missing), self._ended)
+            found = self._patience(
+                "load", lambda: self._large_loads.each(self._store.load_outcomes, missing), self._ended
+            )
             loaded = {(each.node_key, each.attempt): each for each in found}
         unread = [each._replace(outcome=UNREAD) if each.large else each for each in stored]
         return [loaded.get((each.node_key, each.attempt), each) for each in unread]
@@ -243,11 +247,14 @@ class Claimer(threading.Thread):
 class ListenThread(threading.Thread):
     """Turns notifications into hints: of work, and of what people asked of executions that are held."""
 
-    def __init__(self, listener: Listener, work: Callable[[], None], asked: Callable[[], None]) -> None:
+    def __init__(
+        self, listener: Listener, work: Callable[[], None], asked: Callable[[], None], patience: Patience
+    ) -> None:
         super().__init__(name="listener", daemon=True)
         self._listener = listener
         self._work = work
         self._asked = asked
+        listener.may_connect = patience.may_try
         self._ended = threading.Event()
 
     def stop(self) -> None:

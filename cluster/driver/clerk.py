@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dray.actors.pool.pool import RunnerInfo
 from dray.cluster import logs
 from dray.cluster.driver.committer import LeaseGone
-from dray.cluster.driver.patience import Answer, Stopped, patiently
+from dray.cluster.driver.patience import Answer, Patience, Stopped
 from dray.store.driver_store import DriverStore
 
 log = logs.get("clerk")
@@ -26,10 +26,17 @@ class RunnerEntered(NamedTuple):
 class Clerk:
     """notify: takes RunnerEntered, and LeaseGone when the database refuses for good."""
 
-    def __init__(self, store: DriverStore, incarnation: str, notify: Callable[[object], None]) -> None:
+    def __init__(
+        self,
+        store: DriverStore,
+        incarnation: str,
+        notify: Callable[[object], None],
+        patience: Patience | None = None,
+    ) -> None:
         self._store = store
         self._incarnation = incarnation
         self._notify = notify
+        self._patience = patience or Patience()
         self._ended = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clerk")
 
@@ -59,7 +66,7 @@ class Clerk:
 
     def _ask(self, what: str, call: Callable[[], Answer]) -> Answer | None:
         try:
-            return patiently(what, call, self._ended)
+            return self._patience(what, call, self._ended)
         except Stopped:
             return None
         except Exception as error:  # without rows for its runners the driver can do nothing

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from dray.actors.messages import FailureType
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.patience import Patience, Stopped
 from dray.cluster.driver.portions import Portion
 from dray.cluster.execution.commands import error_text
 from dray.cluster.execution.run import ExecutionRun
@@ -95,12 +95,14 @@ class Committer(threading.Thread):
         incarnation: str,
         notify: Callable[[object], None],
         wrote: Callable[[int, float], None] = lambda *_: None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(name="committer", daemon=True)
         self._store = store
         self._incarnation = incarnation
         self._notify = notify
         self._wrote = wrote
+        self._patience = patience or Patience()
         self._given: list[Entry] = []
         self._locked: list[Entry] = []  # ends of executions whose row somebody else had locked: to be tried again
         self._changed = threading.Condition()
@@ -211,7 +213,7 @@ class Committer(threading.Thread):
                 raise
 
         began = time.monotonic()
-        settled, refused = patiently("commit", write, self._ended, TookTooLong if len(batch) > 1 else None)
+        settled, refused = self._patience("commit", write, self._ended, TookTooLong if len(batch) > 1 else None)
         self._wrote(len(outcomes), time.monotonic() - began)
         failpoints.hit("after_commit")
         if len(settled) < len(settlements):

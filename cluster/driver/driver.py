@@ -26,16 +26,15 @@ from typing import Any
 from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.claimer import ClaimedBatch, Claimer, Found, ListenThread
-from dray.cluster.driver.clerk import Clerk, RunnerEntered
-from dray.cluster.driver.committer import CommitDone, Committer, Entry, LeaseGone, NotHeld, Refused
+from dray.cluster.driver.claimer import ClaimedBatch, Found
+from dray.cluster.driver.clerk import RunnerEntered
+from dray.cluster.driver.committer import CommitDone, Entry, LeaseGone, NotHeld, Refused
 from dray.cluster.driver.ending import release, stop_all
 from dray.cluster.driver.hands import Hands
-from dray.cluster.driver.housekeeper import Controls, Housekeeper
-from dray.cluster.driver.lease_keeper import LeaseKeeper
+from dray.cluster.driver.housekeeper import Controls
 from dray.cluster.driver.observer import Observer, Parts
 from dray.cluster.driver.options import Drain, DriverOptions
-from dray.cluster.driver.scheduler import Scheduler
+from dray.cluster.driver.threads import Threads
 from dray.cluster.errors import GraphInvalid, RunnersMissing
 from dray.cluster.execution.commands import (
     Abandon,
@@ -121,29 +120,14 @@ class Driver:
         registered = time.monotonic()
         self._store.register(self.incarnation, options.lease_ttl, self._info)
         self._pool = self._hands.pool = self._make_pool(put)
-        self._clerk = Clerk(self._store, self.incarnation, put)
-        self._committer = Committer(self._store, self.incarnation, put, self._observer.wrote)
-        self._claimer = Claimer(
-            self._store, self.incarnation, options.queues, options.claim_batch, options.poll_interval,
-            self._listener is not None, put,
-        )  # fmt: skip
-        housekeeper = self._housekeeper = Housekeeper(
-            self._store, self.incarnation, options.heartbeat, put, self._claimer.hint, options.keep,
-            options.queues, options.policy.execution_timeout,
-        )  # fmt: skip
-        keeper = self._keeper = LeaseKeeper(
-            self._store, self.incarnation, options.lease_ttl, options.heartbeat, registered, put
-        )
-        scheduler = Scheduler(self._store, options.schedules, self._claimer.hint)
-        threads: list[Any] = [self._committer, self._claimer, keeper, housekeeper, scheduler]
-        if self._listener is not None:
-            threads.append(ListenThread(self._listener, self._claimer.hint, housekeeper.hint))
+        threads = Threads(self._store, self.incarnation, options, self._listener, registered, put, self._observer.wrote)
+        self._clerk, self._committer, self._claimer = threads.clerk, threads.committer, threads.claimer
+        self._keeper, self._housekeeper = threads.keeper, threads.housekeeper
         released = False
-        parts = Parts(self._pool, self._committer, keeper, self._hands.timers, self._runs, self._hands.tasks)
+        parts = Parts(self._pool, threads, self._hands.timers, self._runs, self._hands.tasks)
         self._observer.begin(self.incarnation, options.lease_ttl, parts)
         try:
-            for thread in threads:
-                thread.start()
+            threads.start()
             self._pool.start()
             on_started()
             while not self._drained():
@@ -156,10 +140,8 @@ class Driver:
             if self._missing is not None:
                 raise RunnersMissing(self._missing)
         finally:
-            stop_all([*threads, self._pool, self._clerk])
-            for thread in threads:
-                if thread.is_alive():
-                    thread.join(timeout=5.0)
+            stop_all([threads, self._pool])
+            threads.join()
             log.info("driver ended", incarnation=self.incarnation, released=released)
 
     # A turn

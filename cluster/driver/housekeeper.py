@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 
 from dray.cluster import logs
 from dray.cluster.driver.news import by_execution
-from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.patience import Patience, Stopped
 from dray.cluster.driver.portions import Portion
 from dray.cluster.execution.commands import ControlChanged, Event, News
 from dray.store.driver_store import GIVE_BACK, DriverStore
@@ -65,6 +65,7 @@ class Housekeeper(threading.Thread):
         keep: float | None = None,
         queues: Sequence[str] = (),
         timeout: float | None = None,
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(name="housekeeper", daemon=True)
         self._store = store
@@ -73,6 +74,7 @@ class Housekeeper(threading.Thread):
         self._notify = notify
         self._woken = woken
         self._keep = keep
+        self._patience = patience or Patience()
         self._wakes = Portion("timers", WAKE_LIMIT)
         self._marks = Portion("marks", WAKE_LIMIT)
         self._reaps = Portion("reap", GIVE_BACK)
@@ -109,7 +111,7 @@ class Housekeeper(threading.Thread):
                     self._roused.clear()
                 if self._ended.is_set():
                     break
-                turn = self._guarded(lambda: patiently("timers and controls", self._turn, self._ended))
+                turn = self._guarded(lambda: self._patience("timers and controls", self._turn, self._ended))
                 pause = TURN if turn is None else turn
                 self._guarded(self._reap)
                 self._guarded(self._end_overdue)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from dray.cluster import logs
 from dray.cluster.driver.committer import LeaseGone
+from dray.cluster.driver.patience import SLICE, Patience
 from dray.store.connection import FIRST_WAIT
 from dray.store.driver_store import DriverStore
 from dray.store.errors import StoreError, Unavailable
@@ -31,6 +32,7 @@ class LeaseKeeper(threading.Thread):
         heartbeat: float,
         registered: float,
         notify: Callable[[object], None],
+        patience: Patience | None = None,
     ) -> None:
         super().__init__(name="lease keeper", daemon=True)
         self._store = store
@@ -39,6 +41,7 @@ class LeaseKeeper(threading.Thread):
         self._heartbeat = heartbeat
         self._margin = min(heartbeat, ttl / 10)
         self._notify = notify
+        self._patience = patience or Patience()
         self._ended = threading.Event()
         self.trusted_until = registered + ttl - self._margin
 
@@ -57,13 +60,18 @@ class LeaseKeeper(threading.Thread):
             if sent >= self.trusted_until:
                 self._end("no renewal reached the database in time")
                 return
+            if not self._patience.may_try():
+                pause = SLICE
+                continue
             pause = self._heartbeat
             try:
                 if not self._store.renew(self._incarnation, self._ttl):
                     self._end("it ran out, or another driver took it for dead")
                     return
                 self.trusted_until = sent + self._ttl - self._margin
+                self._patience.answered("lease")
             except Unavailable as error:
+                self._patience.failed("lease", error)
                 pause = min(self._heartbeat, 5 * FIRST_WAIT)
                 left = self.trusted_until - time.monotonic()
                 log.warning("cannot renew the lease", reason=error.reason, trusted_for=max(0.0, left))

@@ -17,8 +17,7 @@ from dray.actors.messages import NodeResult
 from dray.actors.pool.pool import News, Pool
 from dray.actors.registry import HANDLERS
 from dray.cluster import logs
-from dray.cluster.driver.committer import Committer
-from dray.cluster.driver.lease_keeper import LeaseKeeper
+from dray.cluster.driver.threads import Threads
 from dray.cluster.driver.timers import Timers
 from dray.cluster.execution.run import ExecutionRun
 from dray.store.records import FINAL, Settlement
@@ -48,8 +47,7 @@ class Parts(NamedTuple):
     """Of the driver that is looked at. tasks: number -> (execution, node, attempt)."""
 
     pool: Pool
-    committer: Committer
-    keeper: LeaseKeeper
+    threads: Threads
     timers: Timers
     runs: Mapping[str, ExecutionRun]
     tasks: Mapping[int, tuple[ExecutionRun, int, int]]
@@ -160,15 +158,16 @@ class Observer:
             })  # fmt: skip
         self._since = since
         self._infos = {each["runner"]: self._infos[each["runner"]] for each in members if each["runner"] in self._infos}
-        uncommitted = not parts.committer.idle
+        uncommitted = not parts.threads.committer.idle
         idle = not (parts.pool.in_flight or parts.pool.waiting or uncommitted or parts.timers.next is not None)
-        self._note("nothing is committed", uncommitted, now, self.commits)
+        troubles = parts.threads.patience.troubles
+        self._note("nothing is committed", uncommitted and "commit" not in troubles, now, self.commits)
         self._note("executions are held and nothing is done for them", bool(parts.runs) and idle, now, self.progressed)
         self.seen = {
             "held": len(parts.runs), "in_flight": parts.pool.in_flight, "nodes_waiting": parts.pool.waiting,
             "short": parts.pool.short(), "runners": runners,
             "unready": None if parts.pool.default.proved else parts.pool.default.trouble,
-            "blocked": {what: at for what, (at, _) in self._marks.items()},
+            "blocked": {what: at for what, (at, _) in self._marks.items()}, "troubles": troubles,
         }  # fmt: skip
 
     def _note(self, what: str, blocked: bool, now: float, progress: float) -> None:
@@ -185,5 +184,6 @@ class Observer:
         return {
             "pid": os.getpid(), "written": self._clock(), "started": self.started, "phase": self.phase,
             "incarnation": self.incarnation, "turned": self.turned, "progressed": self.progressed,
-            "lease_ttl": self.lease_ttl, "renewed": None if parts is None else parts.keeper.renewed, **self.seen,
+            "lease_ttl": self.lease_ttl, "renewed": None if parts is None else parts.threads.keeper.renewed,
+            **self.seen,
         }  # fmt: skip

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.patience import Stopped, patiently
+from dray.cluster.driver.patience import Patience, Stopped
 from dray.cluster.driver.portions import Portion
 from dray.cluster.errors import ScheduleInvalid
 from dray.cluster.schedules import Bounds, Turn, decide, pause_after, timing_of
@@ -31,10 +31,13 @@ log = logs.get("scheduler")
 class Scheduler(threading.Thread):
     """woken: called when executions were started, to look for work at once."""
 
-    def __init__(self, store: DriverStore, bounds: Bounds, woken: Callable[[], None]) -> None:
+    def __init__(
+        self, store: DriverStore, bounds: Bounds, woken: Callable[[], None], patience: Patience | None = None
+    ) -> None:
         super().__init__(name="scheduler", daemon=True)
         self._store = store
         self._bounds = bounds
+        self._patience = patience or Patience()
         self._portion = Portion("schedules", BATCH)
         self._woken = woken
         self._ended = threading.Event()
@@ -47,7 +50,7 @@ class Scheduler(threading.Thread):
         while not self._ended.wait(pause):
             pause = TURN
             try:
-                pause = patiently("schedules", self.turn, self._ended)
+                pause = self._patience("schedules", self.turn, self._ended)
             except Stopped:
                 return
             except StoreError as error:

@@ -3,7 +3,7 @@
 gone          no driver has reported for a while: it is dead, or its machine stands still
 starting      no lease yet: it starts, or waits for its database; or no runner is ready, and so it takes nothing
 stuck         it lives, has something to do, and nothing goes on
-late          its lease was not renewed in time: the database does not answer
+late          the database does not answer, or refuses: the lease was not renewed in time, or something waits for it
 alive         all is well, and there is nothing to do
 progressing   all is well, and it works
 draining      it was told to stop, and finishes what runs
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 SILENCE = 10.0  # seconds: reports are written every second
+PASSING = 5.0  # seconds without an answer of the database that nobody need be told of
 SHORT = 30.0  # seconds: a runner may take so long to start
 State: TypeAlias = Literal["gone", "starting", "stuck", "late", "alive", "progressing", "draining"]
 Question: TypeAlias = Literal["live", "ready", "well"]
@@ -47,6 +48,8 @@ def judge(report: Mapping[str, Any] | None, now: float, stuck_after: float) -> V
         return Verdict("starting", f"no lease yet, {now - report['started']:.0f} s after the start")
     if (still := now - report["turned"]) > stuck_after:
         return Verdict("stuck", f"nothing has been decided for {still:.0f} s")
+    if (trouble := _trouble(report, now)) is not None:
+        return Verdict("late", trouble)
     blocked = report.get("blocked", {})
     what = min(blocked, key=lambda each: blocked[each], default=None)
     if what is not None and now - blocked[what] > stuck_after:
@@ -63,6 +66,16 @@ def judge(report: Mapping[str, Any] | None, now: float, stuck_after: float) -> V
     since = now - report["progressed"]
     reason = f"executions {held}, nodes {report['in_flight']}, last progress {since:.0f} s ago"
     return Verdict("progressing", reason + _short(report, now))
+
+
+def _trouble(report: Mapping[str, Any], now: float) -> str | None:
+    """What has waited longest for the database, in the database's words: a restart mends neither an outage nor a full
+    disk."""
+    waiting = sorted((since, what, reason) for what, (since, reason) in report.get("troubles", {}).items())
+    if not waiting or now - waiting[0][0] < PASSING:
+        return None
+    since, what, reason = waiting[0]
+    return f"{what} waits for the database, for {now - since:.0f} s: {reason}"
 
 
 def _short(report: Mapping[str, Any], now: float) -> str:

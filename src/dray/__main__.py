@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from dray.cluster.cli.base import end
 from dray.cluster.cli.main import run
 
 
 def main() -> None:
-    sys.exit(run(sys.argv[1:]))
+    end(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -79,3 +79,12 @@ def test_without_a_runner_it_takes_nothing_and_says_why() -> None:
     assert (found.state, found.answers("live"), found.answers("ready")) == ("starting", True, False)
     assert found.reason == "takes nothing, since no runner is ready: it cannot import shop"
     assert judge(report(unready="x", phase="draining"), NOW, STUCK).state == "draining"
+
+
+def test_a_full_disk_is_late_and_no_reason_for_a_restart() -> None:
+    words = "could not extend file: No space left on device"
+    full = {"troubles": {"commit": (NOW - 100, words), "claim": (NOW - 50, words)}}
+    found = judge(report(held=1, **full), NOW, STUCK)
+    assert (found.state, found.answers("live"), found.answers("ready")) == ("late", True, False)
+    assert found.reason == f"commit waits for the database, for 100 s: {words}"
+    assert judge(report(troubles={"commit": (NOW - 1, words)}), NOW, STUCK).state == "alive"
