@@ -104,7 +104,7 @@ class Plan:
         edges = self.region.edges
         decided = [(edge, edges[edge].label == "failed") for edge in self.region.out[node]]
         fork = self.region.nodes[node].fork
-        if fork is not None and not any(taken for _, taken in decided) and node not in self._forks[fork].fork.asides:
+        if fork is not None and not any(taken for _, taken in decided) and self._leads(fork, node):
             self._forks[fork].failures += 1
         return self._decide(decided)
 
@@ -142,7 +142,8 @@ class Plan:
 
     def catches(self, node: int) -> bool:
         """Whether an error edge leaves the node, or its fork bears it, so that its failure is not the scope's."""
-        if self.region.nodes[node].fork is not None:
+        fork = self.region.nodes[node].fork
+        if fork is not None and self._began(self.region.forks[fork]):
             return True
         edges = self.region.edges
         return any(edges[edge].label == "failed" for edge in self.region.out[node])
@@ -218,13 +219,21 @@ class Plan:
 
     # Forks that wait for some of their branches
 
+    def _began(self, fork: Fork) -> bool:
+        """Whether its branches did: where it was skipped or failed, what runs in them is none of its branches."""
+        return self.state[fork.node] == COMPLETED
+
+    def _leads(self, fork: int, node: int) -> bool:
+        """Whether the node is on the way to where the branches meet."""
+        return node not in self.region.forks[fork].asides
+
     def _counts(self, edge: int, target: int, taken: bool, decided: list[tuple[int, bool]]) -> bool:
         """Whether the edge counts for its target: one of a branch that is late, after enough others, does not."""
         counts = edge not in self._past
         self._past.add(edge)
         for fork in self._forks:
             branch = fork.fork.joins.get(target, {}).get(edge)
-            if branch is None or target in fork.settled:
+            if branch is None or target in fork.settled or not self._began(fork.fork):
                 continue
             at = fork.joins[target]
             at.decided(branch, self.region.edges[edge].source if taken else None)

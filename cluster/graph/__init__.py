@@ -24,5 +24,6 @@ schedule.py      when a workflow runs by itself
 types.py         the graph in memory: regions, each without a cycle
 load.py          makes it from the stored form
 draft.py         a region of it in the making
+values.py        in which scope each value is found
 diff.py          what two versions differ in
 """

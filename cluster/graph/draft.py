@@ -46,13 +46,34 @@ class Draft:
             self.parent.slots += 1
         return self.exports[slot, stays]
 
+    def is_inside(self, outer: Draft) -> bool:
+        """Whether it is that region, or in it."""
+        here: Draft | None = self
+        while here is not None and here is not outer:
+            here = here.parent
+        return here is outer
+
+    def standing_for(self, node_id: str, home: Draft) -> int:
+        """The node of this region that is, or stands for, that one. home: where it is."""
+        while home is not self:
+            if home.parent is self:
+                return home.place
+            assert home.parent is not None
+            home = home.parent
+        return self.local[node_id]
+
+    def out(self) -> list[list[int]]:
+        """The targets of each node's edges, but for those that leave the region."""
+        out: list[list[int]] = [[] for _ in self.ids]
+        for edge in self.edges:
+            if edge.target >= 0:
+                out[edge.source].append(edge.target)
+        return out
+
     def rank(self, position: Mapping[str, int]) -> list[int]:
         """Per node its place by the longest way to it, of equals by the list of all nodes. Once all edges are here."""
         if not self._rank:
-            out: list[list[int]] = [[] for _ in self.ids]
-            for edge in self.edges:
-                if edge.target >= 0:
-                    out[edge.source].append(edge.target)
+            out = self.out()
             far = order.distances(out)
             places = sorted(range(len(out)), key=lambda node: (far[node], position[self.ids[node]]))
             self._rank = [0] * len(out)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 from dray.actors.messages import NodeSpec
 from dray.cluster.errors import GraphInvalid, Problem
@@ -22,21 +21,18 @@ from dray.cluster.graph.types import (
     BUILTIN,
     EXIT,
     FORMAT,
-    HEADER,
     LOOPS,
     ORDER,
-    Back,
     Edge,
     Export,
     Fork,
     Graph,
     Node,
-    Read,
     Region,
 )
+from dray.cluster.graph.values import Reads, Values
 
 DEFAULT_PARALLEL = 20
-_Reads: TypeAlias = dict[str, tuple[Read, ...]]
 _TO_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
@@ -67,7 +63,6 @@ class Builder:
         self._drafts = [self._root]
         self._home: dict[str, Draft] = {}  # id -> its innermost region
         self._asks_errors = any(node["needs"].get("error") for node in self._nodes.values())
-        self._position = {node_id: position for position, node_id in enumerate(self._nodes)}
 
     def graph(self, name: str, version: int) -> Graph:
         self._place_nodes()
@@ -76,10 +71,11 @@ class Builder:
         self._set_starts()
         for draft in self._drafts:
             draft.slots = len(draft.ids)
+        self._values = Values(self._nodes, self._home, self._drafts)
         made: dict[Draft, Region] = {}
-        reads = {node_id: self._reads(node_id) for node_id in self._nodes}
+        reads = {node_id: self._values.reads(node_id) for node_id in self._nodes}
         readers = self._readers(reads)
-        self._backs = {draft: self._ways_back(draft) for draft in self._drafts if draft.kind == "each"}
+        self._backs = {draft: self._values.ways_back(draft) for draft in self._drafts if draft.kind == "each"}
         for draft in reversed(self._drafts):  # inner ones first
             made[draft] = self._region(draft, reads, readers[draft], made)
         width = max(len(draft.ids) for draft in self._drafts) + 1
@@ -114,7 +110,7 @@ class Builder:
         start: int = at.local[source]
         label: str | int | None = ORDER if role == "order" else self._label(edge)
         goal = self._home[target]
-        if role == "catch" and at.kind == "cycle" and at.header == source and not self._is_inside(goal, at):
+        if role == "catch" and at.kind == "cycle" and at.header == source and not goal.is_inside(at):
             assert at.parent is not None
             start, at = at.place, at.parent  # the failure of any node of the cycle
         while True:
@@ -136,14 +132,7 @@ class Builder:
         at.edges.append(Edge(start, self._local(at, target), label))
 
     def _local(self, at: Draft, node_id: str) -> int:
-        """The node of the region that is, or stands for, this one."""
-        here = self._home[node_id]
-        if here is at:
-            return at.local[node_id]
-        while here.parent is not at:
-            assert here.parent is not None
-            here = here.parent
-        return here.place
+        return at.standing_for(node_id, self._home[node_id])
 
     def _label(self, edge: dict[str, Any]) -> str | None:
         """An edge "success" is one that is always followed, unless its node has a choice of that name."""
@@ -165,82 +154,10 @@ class Builder:
             entered = {edge.target for edge in self._root.edges}
             self._root.starts = [node for node in range(len(self._root.ids)) if node not in entered]
 
-    # Values
-
-    def _reads(self, node_id: str) -> _Reads:
-        needs = self._nodes[node_id]["needs"]
-        found = {kind: tuple(self._read(node_id, each) for each in needs[kind]) for kind in ("nodes", "inputs")}
-        inwards = sorted(needs["vars"], key=self._place) if len(needs["vars"]) > 1 else needs["vars"]
-        variables = [read for each in inwards for read in self._variable(node_id, each)]
-        found["vars"] = tuple(sorted(variables, key=lambda read: -read.up))  # what is set further inside is newer
-        return found
-
-    def _ways_back(self, draft: Draft) -> list[Back]:
-        """The one that counts last."""
-        rank = draft.rank(self._position)
-        ways = sorted(draft.backs, key=lambda way: (rank[draft.edges[way[0]].source], self._position[way[1]]))
-        return [Back(edge, self._seen(draft, source)[1]) for edge, source in ways]
-
-    def _place(self, node_id: str) -> list[int]:
-        """For the question which of several nodes counts: the later one by this. A region counts as one node."""
-        here = self._home[node_id]
-        index, found = here.local[node_id], []
-        while True:
-            found.append(here.rank(self._position)[index])
-            if here.parent is None:
-                return found[::-1]
-            here, index = here.parent, here.place
-
-    def _read(self, reader: str, wanted: str) -> Read:
-        at = self._home[reader]
-        own = self._own_region(wanted)
-        if own is not None and self._is_inside(at, own):  # a loop node, read in its body: the turn's index and item
-            return Read(at.depth - own.depth, HEADER, wanted)
-        home, slot = self._seen(at, wanted)
-        return Read(at.depth - home.depth, slot, wanted)
-
-    def _seen(self, at: Draft, wanted: str) -> tuple[Draft, int]:
-        """Where an output is seen from a region: in that or one around it, and its slot there."""
-        home = self._home[wanted]
-        slot = home.local[wanted]
-        while not self._is_inside(at, home):
-            slot = home.export(slot, stays=False)
-            assert home.parent is not None
-            home = home.parent
-        return home, slot
-
-    def _variable(self, reader: str, wanted: str) -> Iterator[Read]:
-        """Where a variable's value may be: in its own scope, and as earlier turns left it in those around."""
-        at, home = self._home[reader], self._home[wanted]
-        slot = home.local[wanted]
-        named = self._nodes[wanted]["config"].get("variable_name")
-        name = named if isinstance(named, str) and "{{" not in named else None
-        while True:
-            if self._is_inside(at, home):
-                yield Read(at.depth - home.depth, slot, wanted)
-            if home.kind in ("root", "each"):  # the items of a foreach have no order, so what they set stays inside
-                return
-            home.names[slot] = name
-            slot = home.export(slot, stays=True)
-            assert home.parent is not None
-            home = home.parent
-
-    def _own_region(self, node_id: str) -> Draft | None:
-        home = self._home[node_id]
-        inner = home.inner.get(home.local[node_id])
-        return inner if inner is not None and inner.kind in LOOPS else None
-
-    @staticmethod
-    def _is_inside(draft: Draft, outer: Draft) -> bool:
-        here: Draft | None = draft
-        while here is not None and here is not outer:
-            here = here.parent
-        return here is outer
-
     # Regions
 
     def _region(
-        self, draft: Draft, reads: dict[str, _Reads], readers: list[list[int]], made: dict[Draft, Region]
+        self, draft: Draft, reads: dict[str, Reads], readers: list[list[int]], made: dict[Draft, Region]
     ) -> Region:
         size = len(draft.ids)
         forks = [self._fork(draft, each) for each in self._stored.get("forks", []) if self._home[each["fork"]] is draft]
@@ -283,10 +200,10 @@ class Builder:
             ),
             forks=tuple(forks),
             never=tuple(never),
-            rank=tuple(draft.rank(self._position)) if self._asks_errors else (),
+            rank=tuple(self._values.rank(draft)) if self._asks_errors else (),
         )
 
-    def _readers(self, reads: dict[str, _Reads]) -> dict[Draft, list[list[int]]]:
+    def _readers(self, reads: dict[str, Reads]) -> dict[Draft, list[list[int]]]:
         """Per region and node of it: the values of that region that the node, or a node inside it, is given."""
         found: dict[Draft, list[list[int]]] = {draft: [[] for _ in draft.ids] for draft in self._drafts}
         for node_id, given in reads.items():
@@ -315,13 +232,13 @@ class Builder:
             for each in stored.get("asides", ())
             for node_id in each["nodes"]
         }
-        return Fork(stored["fork"], stored["wait"], joins, nodes, asides)
+        return Fork(stored["fork"], self._local(draft, stored["fork"]), stored["wait"], joins, nodes, asides)
 
     def _node(
         self,
         draft: Draft,
         index: int,
-        reads: _Reads,
+        reads: Reads,
         readers: list[int],
         fork: int | None,
         made: dict[Draft, Region],

@@ -79,11 +79,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Branches of which `wait` are enough. joins: node -> {edge by which a branch arrives there: number of the branch}.
-    nodes: of the branches. asides: of these, those that lead to no join -> the nodes by which their branch arrives.
+    """Branches of which `wait` are enough. node: which they leave. joins: node -> {edge by which a branch arrives:
+    number of the branch}. nodes: of the branches. asides: of these, those that lead to no join -> the nodes by which
+    their branch arrives.
     """
 
     id: str
+    node: int
     wait: int
     joins: dict[int, dict[int, int]]
     nodes: tuple[int, ...]

@@ -139,6 +139,13 @@ class TestVariables:
         ways = "start -> a -> after; start -> b -> after"
         assert run(source(nodes, ways), order=order).output("after") == last
 
+    @pytest.mark.parametrize("order", [0, -1])
+    def test_what_is_set_beside_a_reader_in_its_turn_is_not_seen_before_the_next(self, order: int) -> None:
+        nodes = [ROWS, setter("set", "v", "{{ index }}"), node("see", see="{{ has(vars.v) ? vars.v : null }}")]
+        ways = "rows -body-> a -> see -> rows; rows -body-> set -> rows"
+        found = run(source(nodes, ways), {"rows": [1, 2]}, order=order)
+        assert [found.output(f"rows[{turn}]/see") for turn in (0, 1)] == [None, 0]
+
 
 class TestResults:
     """Of a foreach: what the node that led back gave."""
@@ -343,6 +350,11 @@ class TestBranches:
         ways = "f -> a -failed-> h -> j; f -> x -true-> b -> j; f -> y -true-> c -> j"
         found = run(source(nodes, ways), {"x": False, "y": False}, fails=["a"])
         assert sorted(found.keys) == ["a", "f", "h", "j", "x", "y"]
+
+    def test_a_fork_that_was_skipped_bears_nothing(self) -> None:
+        nodes = [node("f", parallel_wait_mode="any"), condition("x")]
+        ways = "x -true-> f; s -> a -> j; f -> a; f -> j"
+        assert error_of(run(source(nodes, ways), {"x": False}, fails=["a"]))["type"] == "Boom"
 
     @pytest.mark.parametrize("reader", ["j", "after"])
     def test_what_may_be_cancelled_is_not_read_elsewhere(self, reader: str) -> None:
