@@ -182,7 +182,7 @@ def migrate() -> None:
     assert database is not None
     engine = connect(database, pool_size=1, application_name="dray migrate")
     try:
-        put(f"{database.safe}: schema at revision {bring(engine)}")
+        put(f"{database.safe}: schema at revision {bring(engine, complain)}")
     finally:
         engine.dispose()
 

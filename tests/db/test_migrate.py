@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 import dray.store
 from dray.store.client.client import Client
 from dray.store.connection import connect
-from dray.store.errors import AccessRefused, SchemaMissing, SchemaNewer
+from dray.store.errors import AccessRefused, SchemaMissing, SchemaNewer, Unavailable
 from dray.store.migrate import migrate, verify
-from tests.db.helpers import Running, transaction, until_blocked
-from tests.pg import Sql, at, run
+from tests.db.helpers import Running, commit, transaction, until_blocked
+from tests.pg import Sql, a_database, at, run
 
 STEPS = [each.read_text() for each in (Path(dray.store.__file__).parent / "migrations/versions").glob("0*.py")]
 # The one that no other follows: the order of the numbers is not that of the chain.
@@ -118,3 +118,42 @@ def test_table_settings_are_there(sql: Sql) -> None:
     assert found.keys() >= {"driver", "execution", "checkpoint"}
     assert "fillfactor=70" in found["execution"]
     assert "fillfactor=50" in found["driver"]
+
+
+def test_who_waits_for_a_lock_lets_others_go_ahead_and_names_who_has_it(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step that must lock a table, while somebody has a transaction open on it and others want to use it."""
+    told: list[str] = []
+    with a_database(server) as url:
+        engine = connect(url, pool_size=4)
+        Sql(engine)("UPDATE dray.alembic_version SET version_num = '0006'")
+        monkeypatch.setattr(
+            "dray.store.migrate.command.upgrade",
+            lambda config, _: config.attributes["connection"].exec_driver_sql(
+                "LOCK TABLE dray.execution; UPDATE dray.alembic_version SET version_num = 'done'"
+            ),
+        )
+        try:
+            with transaction(url) as person:
+                person.execute("SET application_name = 'psql of Ada'; SELECT count(*) FROM dray.execution")
+                pid = person.connection.get_backend_pid()
+                migrating = Running(lambda: migrate(engine, told.append))
+                until_blocked(Sql(engine))
+                Client(engine).list()  # stands in line, and is let go ahead
+                while not told:
+                    migrating.join(0.05)
+                    assert migrating.is_alive()
+                commit(person)
+            assert migrating.result() == "done"
+        finally:
+            engine.dispose()
+    assert f"pid {pid}" in told[0]
+    assert "application 'psql of Ada', role 'postgres', idle in transaction, in a transaction since 20" in told[0]
+
+
+def test_who_never_gets_the_lock_says_who_has_it(blank: Engine, empty: str) -> None:
+    with transaction(empty) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (0x64726179,))
+        with pytest.raises(Unavailable, match=r"no lock within 0 s: pid \d+, .*in a transaction since 20"):
+            migrate(blank, patience=0.0)
