@@ -103,10 +103,7 @@ def run_worker(
         executor = stack.enter_context(_executor(settings))
         restarts = _Restarts()
         while is_up():
-            info = WorkerInfo(
-                version("dray"), str(uuid.uuid4()), settings.database_url.safe, settings.executor,
-                settings.concurrency, executor.runners,
-            )  # fmt: skip
+            info = _info(settings, executor.runners)
             make = executor.factory(info.incarnation)
             driver = _driver(settings, DriverStore(engine), make, info, observer, executor.on_stuck)
 
@@ -125,6 +122,13 @@ def run_worker(
                     if gone:
                         raise RayGone(gone[0])
                     return
+
+
+def _info(settings: Settings, runners: int) -> WorkerInfo:
+    """Of a new incarnation."""
+    assert settings.database_url is not None
+    where = settings.database_url.safe
+    return WorkerInfo(version("dray"), str(uuid.uuid4()), where, settings.executor, settings.concurrency, runners)
 
 
 class _Restarts:
