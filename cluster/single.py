@@ -66,6 +66,7 @@ def size(limits: Limits, chosen: Set[str]) -> Sized:
     if limits.memory < SMALL:
         # Each execution held and each handler that runs is memory; the platform's guide runs 10 at once here.
         values |= {"runner_concurrency": 16, "runner_slots": 64, "concurrency": 100, "claim_batch": 50}
+        values["max_output_bytes"] = _MIB
     return Sized({name: value for name, value in values.items() if name not in chosen}, tuple(told))
 
 

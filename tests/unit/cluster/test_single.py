@@ -39,6 +39,12 @@ def test_runners_are_as_many_as_cpus_and_memory_allow() -> None:
     assert sized(16_384, 4)["runners"] == 4
 
 
+def test_in_a_small_container_outputs_are_smaller() -> None:
+    assert sized(512)["max_output_bytes"] == 1 << 20
+    assert "max_output_bytes" not in sized(1024)
+    assert "max_output_bytes" not in sized(512, 1, "max_output_bytes")
+
+
 def test_the_object_store_grows_with_memory_up_to_a_bound() -> None:
     assert sized(8192)["ray_object_store_mb"] == 409
     assert sized(1 << 20)["ray_object_store_mb"] == 1024

@@ -50,7 +50,7 @@ def test_what_a_handler_waits_for_travels_as_text(harness: Harness) -> None:
     [
         (WaitForSignal(""), "a signal's name is a text of 1 to 200"),
         (WaitForSignal("a\0"), "a signal's name contains the character NUL"),
-        (WaitForSignal("a", state={1, 2}), "a set, which JSON cannot hold"),
+        (WaitForSignal("a", state={"x": object()}), "a object, which JSON cannot hold"),
         (WaitForSignal("a", state="x" * 11_000), "what the handler keeps while it waits has"),
         (WaitForChild("w", input="x" * 11_000), "the child's input has"),
         (WaitForChild("", {}), "a workflow's name is a text"),
