@@ -348,9 +348,12 @@ class World:
             size = each.log.stat().st_size
             if size > 5_000_000:
                 self.wrong.append(f"log: process {each.process.pid} wrote {size} bytes; the last: {each.said[-500:]}")
-            if "Traceback (most recent call last)" in each.said:
-                at = each.said.index("Traceback (most recent call last)")
-                self.wrong.append(f"traceback: process {each.process.pid}:\n{each.said[max(0, at - 300) : at + 3000]}")
+            said = each.said.splitlines()
+            for before, (number, line) in zip(said, enumerate(said[1:], 1), strict=False):
+                if line.startswith("Traceback") and "handler failed" not in before:  # of a handler it is told
+                    told = "\n".join(said[max(0, number - 3) : number + 40])
+                    self.wrong.append(f"traceback: process {each.process.pid}:\n{told}")
+                    break
 
     def late(self) -> set[int]:
         lost = {each.process.pid for each in self.all if "the lease is lost" in each.said}
