@@ -106,3 +106,25 @@ def test_a_node_that_waits_shows_until_when(store: DriverStore, client: Client, 
 
 def test_the_output_of_an_unknown_execution_is_null(sql: Sql) -> None:
     assert sql("SELECT dray.output(gen_random_uuid())") == [(None,)]
+
+
+def test_a_loop_in_a_loop_that_only_ways_out_of_its_body_leave_is_no_end(store: DriverStore, client: Client) -> None:
+    edges = [("t", "o", None), ("o", "i", "body"), ("i", "x", "body"), ("x", "i", "back"), ("x", "o", "back")]
+    graph = {
+        "format": 1,
+        "nodes": [{"id": each} for each in "toixd"],
+        "edges": [
+            {"from": source, "to": target, "label": None, **({"role": role} if role else {})}
+            for source, target, role in [*edges, ("o", "d", None)]
+        ],
+        "regions": [
+            {"header": "o", "kind": "for", "parent": None, "nodes": ["i"]},
+            {"header": "i", "kind": "for", "parent": 0, "nodes": ["x"]},
+        ],
+    }
+    client.apply_workflow("g", graph)
+    execution = client.submit("g", {})
+    driver = register(store)
+    store.claim(driver, QUEUES, 9)
+    store.commit(driver, [outcome(execution, "d", "[2]")], [end(execution, "completed")])
+    assert client.get(execution).output == [2]
