@@ -113,7 +113,7 @@ def _count(count: int | str | None, ctx: NodeContext) -> int:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"repeat_count gives {value!r:.80}: it must be a whole number, 0 or more")
+        raise ConfigError(f"repeat_count gives {value!r:.80}: it must be a whole number, 0 or more, such as int(a / b)")
     return value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -70,6 +71,24 @@ def test_what_is_hidden_in_a_key_does_not_change_the_form() -> None:
     finally:
         environment.install(HandlerEnv({}))
     assert "secret" not in text
+    assert json_text(json.loads(text), 10_000) == text
+
+
+@dataclass
+class Order:
+    total: float
+    id: int
+    zz: frozenset[str]
+    when: date
+
+
+WRAPS = [lambda order: order, lambda order: {"zz": [order], "a": order}, lambda order: (order, 1)]
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_what_is_turned_into_json_has_the_form_too(wrap: Callable[[Order], Any]) -> None:
+    text = json_text(wrap(Order(1e16, 7, frozenset("ba"), date(2026, 1, 2))), 10_000)
+    assert '{"id":7,"zz":["a","b"],"when":"2026-01-02","total":10000000000000000}' in text
     assert json_text(json.loads(text), 10_000) == text
 
 
