@@ -8,7 +8,7 @@ PEERS := .venv-peers/ready
 SHELL := /bin/bash
 PYTEST = folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(BIN)/pytest -q --basetemp=$$folder/t
 
-.PHONY: help venv demo test test-processes test-rest test-docker test-unit chaos lint format bench bench-peers bench-claim bench-soak bench-containers clean
+.PHONY: help venv demo test test-processes test-rest test-docker test-unit chaos oracle lint format bench bench-peers bench-claim bench-soak bench-containers clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,7 +41,7 @@ test-processes: $(READY)
 	@$(PYTEST) tests/acceptance tests/chaos tests/ray tests/k8s
 
 test-rest: $(READY)
-	@$(PYTEST) tests/unit tests/arch tests/db tests/docker
+	@$(PYTEST) tests/unit tests/arch tests/oracle tests/db tests/docker
 
 test-docker: $(READY) ## the image and the Compose file in real containers, where a Docker engine answers
 	@$(PYTEST) -m docker tests/docker
@@ -52,6 +52,12 @@ chaos: $(READY) ## kills, outages, open transactions, and what is recorded judge
 
 test-unit: $(READY) ## the tests that need neither Postgres nor Ray
 	$(BIN)/pytest -q tests/unit tests/arch
+
+GRAPHS ?= 20000
+SEED ?= page
+
+oracle: $(READY) ## random graphs against an interpreter of the page: make oracle GRAPHS=1000000 SEED=7
+	$(BIN)/python -m tests.oracle --graphs $(GRAPHS) --seed $(SEED)
 
 lint: $(READY) ## ruff, import contracts, types
 	$(BIN)/ruff check .
