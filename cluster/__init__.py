@@ -8,6 +8,7 @@ ray_bootstrap.py starts or joins Ray
 health/          how a driver is, told to whoever asks
 driver/          the thread that decides and those around it
 execution/       one execution: which nodes run now; pure
+client.py        what programs import as dray.Client: the store's, and a check of graphs before they are stored
 graph/           from what an author wrote to what executions run; pure
 history/         whether what is recorded can be true; pure, and knows nothing of the rest
 schedules.py     which slots a schedule has, and what becomes of those that are due; pure

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dray.cluster.cli.base import Stop, complain, open_client, put, put_json, put_table, settings_for
+
+if TYPE_CHECKING:
+    from dray.store.records import StoredWorkflow
 
 app = typer.Typer(help="Store workflows and look at them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -58,7 +61,7 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         put_json([_summary(each) for each in found])
     else:
-        rows = [(each.name, each.version, len(each.graph["nodes"])) for each in found]
+        rows = [(each.name, each.version, _count(each.graph)) for each in found]
         put_table("", ("name", "version", "nodes"), rows)
 
 
@@ -75,6 +78,7 @@ def show(
     if as_json:
         put_json(graph)
         return
+    graph = _sound(found)
     put(f"{found.name} version {found.version}: {_size(graph)}")
     out: dict[str, list[str]] = {node["id"]: [] for node in graph["nodes"]}
     for edge in graph["edges"]:
@@ -99,7 +103,7 @@ def diff(
         if old is None and after.version == 1:
             raise Stop(f"{name} has one version only: there is nothing to compare it with")
         before = client.workflow(name, after.version - 1 if old is None else old)
-    changes = diff(before.graph, after.graph)
+    changes = diff(_sound(before), _sound(after))
     if as_json:
         put_json({"name": name, "old": before.version, "new": after.version, "changes": changes})
         return
@@ -132,7 +136,21 @@ def _size(graph: dict[str, Any]) -> str:
 
 
 def _summary(found: Any) -> dict[str, Any]:
-    return {"id": found.id, "name": found.name, "version": found.version, "nodes": len(found.graph["nodes"])}
+    return {"id": found.id, "name": found.name, "version": found.version, "nodes": _count(found.graph)}
+
+
+def _count(graph: Any) -> int | None:
+    """None: what is stored is no graph."""
+    nodes = graph.get("nodes") if isinstance(graph, dict) else None
+    return len(nodes) if isinstance(nodes, list) else None
+
+
+def _sound(found: StoredWorkflow) -> dict[str, Any]:
+    """Its graph. Raises GraphInvalid for what was stored without a check."""
+    from dray.cluster.graph.load import load
+
+    load(found.id, found.name, found.version, found.graph)
+    return found.graph
 
 
 def _warn(graph: dict[str, Any]) -> None:

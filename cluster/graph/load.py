@@ -42,7 +42,9 @@ def load(workflow_id: int, name: str, version: int, stored: dict[str, Any]) -> G
         place = f"workflow {name!r} version {version}"
         found = stored.get("format") if isinstance(stored, dict) else None
         message = (
-            f"is stored in format {found!r}, this Dray reads format {FORMAT}: use the Dray that stored it, or newer"
+            "was stored without a check: store it again with `dray workflow apply`"
+            if found is None
+            else f"is stored in format {found!r}, this Dray reads {FORMAT}: use the Dray that stored it, or newer"
         )
         raise GraphInvalid([Problem(place, message)])
     try:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from dray.actors.expressions.config import Expression
     from dray.actors.expressions.config_shape import BareExpression, HoldsSecrets, Raw
     from dray.actors.registry import NodeConfig, handler
+    from dray.cluster.client import Client
     from dray.cluster.errors import GraphInvalid, RayUnavailable, ScheduleInvalid, SettingsInvalid
     from dray.cluster.graph.files import canonical_graph
     from dray.cluster.schedules import Timing
-    from dray.store.client.client import Attempt, Client, Execution
+    from dray.store.client.client import Attempt, Execution
     from dray.store.client.schedules import Schedule
     from dray.store.client.signals import Approval
     from dray.store.errors import (
@@ -46,10 +47,11 @@ _FROM = {
     "dray.actors.errors": ("ChildFailed", "ConfigError", "NodeError", "WaitTimedOut"),
     "dray.actors.expressions.config": ("Expression",),
     "dray.actors.registry": ("NodeConfig", "handler"),
+    "dray.cluster.client": ("Client",),
     "dray.cluster.errors": ("GraphInvalid", "RayUnavailable", "ScheduleInvalid", "SettingsInvalid"),
     "dray.cluster.schedules": ("Timing",),
     "dray.cluster.graph.files": ("canonical_graph",),
-    "dray.store.client.client": ("Attempt", "Client", "Execution"),
+    "dray.store.client.client": ("Attempt", "Execution"),
     "dray.store.client.schedules": ("Schedule",),
     "dray.store.client.signals": ("Approval",),
     "dray.store.errors": (

@@ -221,7 +221,8 @@ class Client(ControlClient, QueueClient, RetentionClient, ScheduleClient, Signal
 
     def apply_workflow(self, name: str, graph: Mapping[str, Any]) -> tuple[int, int, bool]:
         """Store a graph as the next version; gives (id, version, whether it is new). The latest version's graph again
-        makes no new version. graph: canonical, as dray.canonical_graph() makes it."""
+        makes no new version. graph: canonical, as dray.canonical_graph() makes it: here nobody checks it. Raises
+        DataRefused for what is in another form."""
         ((found, version, created, _),) = self._ask(
             "apply_workflow", {"name": name, "graph": json_text(graph, "graph")}
         )
