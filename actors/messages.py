@@ -59,6 +59,7 @@ class FailureType(StrEnum):
     CONFIG = "config"
     ERROR_REFUSED = "error_refused"  # the database cannot hold the execution's error
     GRAPH_INVALID = "graph_invalid"
+    INPUT_TOO_LARGE = "input_too_large"  # larger than all that its driver may hold
     INTERNAL = "internal"
     ITERATION_LIMIT = "iteration_limit"
     OUTPUT_REFUSED = "output_refused"  # the database cannot hold the node's outcome

@@ -13,6 +13,7 @@ graph/           from what an author wrote to what executions run; pure
 history/         whether what is recorded can be true; pure, and knows nothing of the rest
 schedules.py     which slots a schedule has, and what becomes of those that are due; pure
 settings.py      every setting, from the environment, checked before anything starts
+machine.py       the memory and CPUs that this process may have
 logs.py          one line per transition: for people on a terminal, JSON elsewhere, never a password
 spans.py         spans of time as people write them; pure
 failpoints.py    named places where a test makes this process die, fail or stop

@@ -24,6 +24,7 @@ from dray.cluster.errors import RayGone, RunnersMissing
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
 from dray.cluster.health.sd_notify import Notifier
+from dray.cluster.machine import limits_here
 from dray.cluster.schedules import Bounds
 from dray.cluster.settings import Settings
 from dray.store.connection import connect, wait_until_up, waits
@@ -74,8 +75,7 @@ def run_worker(
     """Drive executions until `stop` is set, then drain. Blocks; call it on a thread that lives as long as Ray shall.
 
     A driver that loses its lease is replaced by a new incarnation in the same process. on_ready: called for each, once
-    its lease is there. bounded: when it is to end by itself.
-    Raises StoreError, RegistryError and ClusterError with one line for a user.
+    its lease is there. bounded: when it is to end by itself. Raises StoreError, RegistryError, ClusterError: one line.
     """
     assert settings.database_url is not None, "the command line asks for one"
     failpoints.configure(settings.failpoints)
@@ -100,6 +100,7 @@ def run_worker(
         if not is_up():
             return
         verify(engine)
+        _limit_inputs(settings, watching)
         executor = stack.enter_context(_executor(settings))
         restarts = _Restarts()
         while is_up():
@@ -159,6 +160,18 @@ def most_runners(settings: Settings, fitting: int) -> int:
     return settings.runners or settings.max_runners or max(fitting, settings.min_runners or 0, 1)
 
 
+def _limit_inputs(settings: Settings, store: DriverStore) -> None:
+    if settings.max_input_bytes is not None and store.limit_inputs(settings.max_input_bytes):
+        log.info("inputs are limited from now on, for all", bytes=settings.max_input_bytes)
+
+
+def held_bytes(settings: Settings, memory: int) -> int:
+    """memory: MiB. What is held is there once more while it is read, and a handler that parses it needs some ten times
+    as much, here where the executor is local."""
+    share = memory // (32 if settings.executor == "local" else 16)
+    return (settings.held_mb or max(8, share)) << 20
+
+
 def _driver(
     settings: Settings,
     store: DriverStore,
@@ -178,6 +191,7 @@ def _driver(
         drain_timeout=settings.drain_timeout,
         schedules=Bounds(settings.schedule_grace, settings.schedule_catch_up),
         default_shape=shape,
+        held_bytes=held_bytes(settings, limits_here(1).memory),
         keep=None if settings.retention_days is None else settings.retention_days * 86_400,
         policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
     )

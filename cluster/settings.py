@@ -103,6 +103,17 @@ class Settings(BaseSettings):
     runner_shapes: Count = Field(8, description="shapes that graphs ask for and that have runners at once")
     runner_slots: Count = Field(256, description="nodes that are sent to one runner at once")
 
+    held_mb: Count | None = Field(
+        None,
+        description="inputs and loaded outputs of the executions that a driver holds, in MiB; unset: a 16th of its "
+        "memory, with executor local a 32nd",
+    )
+    max_input_bytes: int | None = Field(
+        None,
+        ge=1024,
+        le=1 << 28,
+        description="an input as JSON, in bytes at most, for all of the database; unset: as it is",
+    )
     max_output_bytes: int = Field(
         4 << 20, ge=1024, le=1 << 28, description="one node's output as JSON, in bytes at most"
     )

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Set
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from dray.cluster.machine import Limits, limits_here
 
 # In MiB. LEAST_FOR_RAY is the least that was tried and held (docs/deploy/docker.md); less was not tried.
 LEAST_FOR_RAY = 480
@@ -22,16 +23,6 @@ SMALL = 1_000
 RAY_ALONE = 400
 DASHBOARD = 205
 RUNNER = 110
-_MIB = 1 << 20
-# cgroup v1 writes "no limit" as the largest multiple of a page.
-_UNLIMITED = 1 << 60
-
-
-class Limits(NamedTuple):
-    """memory: MiB, of the container or else the machine. cpus: whole ones, at least 1."""
-
-    memory: int
-    cpus: int
 
 
 class Sized(NamedTuple):
@@ -66,26 +57,8 @@ def size(limits: Limits, chosen: Set[str]) -> Sized:
     if limits.memory < SMALL:
         # Each execution held and each handler that runs is memory; the platform's guide runs 10 at once here.
         values |= {"runner_concurrency": 16, "runner_slots": 64, "concurrency": 100, "claim_batch": 50}
-        values["max_output_bytes"] = _MIB
+        values["max_output_bytes"] = 1 << 20
     return Sized({name: value for name, value in values.items() if name not in chosen}, tuple(told))
-
-
-def limits_here(cpus: int, root: Path = Path("/sys/fs/cgroup"), machine: int | None = None) -> Limits:
-    """cpus: what this process may use (ray_bootstrap counts them). machine: MiB of the machine, asked for if None."""
-    if machine is None:
-        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _MIB
-    return Limits(min(machine, _memory(root) or machine), cpus)
-
-
-def _memory(root: Path) -> int | None:
-    """The container's limit in MiB (cgroup v2, else v1); None = no limit, or none that can be read."""
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            text = (root / name).read_text().strip()
-        except OSError:
-            continue
-        return int(text) // _MIB if text.isdigit() and int(text) < _UNLIMITED else None
-    return None
 
 
 def here(given: Mapping[str, Any]) -> Sized:

@@ -21,6 +21,7 @@ from dray.store.connection import connection, mark_stricter, read_committed
 from dray.store.errors import DataRefused, LeaseLost, Unavailable
 from dray.store.queries import QUERIES
 from dray.store.records import (
+    Budget,
     Child,
     ChildEnd,
     Claimed,
@@ -56,6 +57,7 @@ UNIQUE_VIOLATION = "23505"
 READ_ONLY = "25006"
 NO_CHILD = "22023"  # of dray.start_children: it says in words why it cannot start one
 UNSURE = 60.0  # seconds after a claim whose answer was lost, in which it may still have taken something
+UNBOUNDED = Budget()
 GIVE_BACK = 1_000  # executions that are taken from an incarnation in one transaction
 
 
@@ -80,16 +82,20 @@ class DriverStore(ScheduleStore):
         """Renew the lease; False: it is lost."""
         return bool(self._ask("renew_lease_if_live", {"driver": incarnation, "ttl": ttl}))
 
+    def limit_inputs(self, most: int) -> bool:
+        """How many bytes an input may have, in this database; False: it was so already."""
+        return bool(self._ask("limit_inputs", {"most": most}))
+
     def set_listening(self, incarnation: str, listening: bool) -> None:
         """Whether this incarnation waits for a notification."""
         self._ask("set_listening", {"driver": incarnation, "listening": listening})
 
-    def claim(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Claimed]:
+    def claim(self, incarnation: str, queues: Sequence[str], limit: int, budget: Budget = UNBOUNDED) -> list[Claimed]:
         """Take at most `limit` queued executions. Raises LeaseLost."""
-        if time.monotonic() < self._unsure_until and (unheard := self._claim_unheard(incarnation, limit)):
+        if time.monotonic() < self._unsure_until and (unheard := self._claim_unheard(incarnation, limit, budget)):
             return unheard
         try:
-            rows = self._ask("claim_if_fenced", {"driver": incarnation, "queues": list(queues), "limit": limit})
+            rows = self._ask("claim_if_fenced", claim_parameters(incarnation, queues, limit, budget))
         except Unavailable as error:
             if error.lost:
                 self._unsure_until = time.monotonic() + UNSURE
@@ -99,11 +105,12 @@ class DriverStore(ScheduleStore):
         self.limited |= any(row[1] is None for row in rows)
         return self._hold(Claimed(*row[1:]) for row in rows if row[1] is not None)
 
-    def _claim_unheard(self, incarnation: str, limit: int) -> list[Claimed]:
+    def _claim_unheard(self, incarnation: str, limit: int, budget: Budget = UNBOUNDED) -> list[Claimed]:
         """What a claim took whose answer was lost; nobody else would ever look at it while this incarnation lives."""
         with self._lock:
             held = list(self._held)
-        rows = self._ask("claim_unheard", {"driver": incarnation, "held": held, "limit": limit})
+        given = {"driver": incarnation, "held": held, "limit": limit}
+        rows = self._ask("claim_unheard", {**given, "budget": budget.most, "crash_limit": budget.crash_limit})
         _check_fence(not rows or rows[0][0], incarnation)
         if rows and rows[-1][1] is None:  # there is more, or somebody has it locked
             self._unsure_until = time.monotonic() + UNSURE
@@ -291,6 +298,11 @@ class DriverStore(ScheduleStore):
                     # What ended this connection (a restart, a fail-over) has most likely ended the pool's others too.
                     self._engine.dispose()
                 raise
+
+
+def claim_parameters(incarnation: str, queues: Sequence[str], limit: int, budget: Budget = UNBOUNDED) -> dict[str, Any]:
+    given = {"driver": incarnation, "queues": list(queues), "limit": limit}
+    return {**given, "budget": budget.most, "room": budget.room, "crash_limit": budget.crash_limit}
 
 
 def commit_parameters(

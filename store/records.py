@@ -89,8 +89,19 @@ class Stage(StrEnum):
 TURNS = "t"  # the letter of the lane in which the executions of tenants take turns, where the others have their stage's
 
 
+class Budget(NamedTuple):
+    """What a claim may take. most: bytes of one input, room: of all. crash_limit: of one with more crashes no input."""
+
+    most: int = 1 << 40
+    room: int = 1 << 40
+    crash_limit: int = 32_767
+
+
 class Claimed(NamedTuple):
-    """One claimed execution. age: seconds since its first start. input: JSON text."""
+    """One claimed execution. age: seconds since its first start. input: JSON text; None where it is past the Budget.
+
+    input_size: in bytes, None = at most 8 KiB.
+    """
 
     id: str
     workflow_id: int
@@ -98,6 +109,7 @@ class Claimed(NamedTuple):
     crash_count: int
     age: float
     input: str | None
+    input_size: int | None = None
 
 
 class StoredOutcome(NamedTuple):

@@ -97,6 +97,7 @@ execution = Table(
     Column("concurrency_key", Text),
     Column("rate_key", Text),
     Column("lane", Text(collation="C")),
+    Column("input_size", Integer),
     CheckConstraint(
         "status IN ('queued', 'running', 'waiting', 'paused', 'completed', 'failed', 'cancelled')",
         name="execution_status_check",
@@ -350,3 +351,11 @@ schedule = Table(
     CheckConstraint("jsonb_typeof(input) = 'object' AND jsonb_typeof(labels) = 'object'", name="schedule_object_check"),
 )
 Index("schedule_look_idx", schedule.c.look_at, postgresql_where=text("status = 'active'"))
+
+setting = Table(
+    "setting",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _must("value", BigInteger),
+    CheckConstraint("name = 'max_input_bytes' AND value >= 1024", name="setting_name_check"),
+)

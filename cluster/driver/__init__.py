@@ -5,6 +5,7 @@ hands.py         carries out what an execution has decided
 options.py       what a driver is told
 threads.py       the threads around it, and what they share
 claimer.py       takes executions while there is room
+holding.py       the executions that a driver holds, and how many bytes they are
 large.py         which large outcomes an execution needs to go on
 committer.py     the group commit
 lease_keeper.py  keeps the lease of this incarnation

@@ -24,10 +24,10 @@ from dray.cluster.driver.portions import Given, Portion, Row
 from dray.cluster.errors import GraphInvalid, Problem
 from dray.cluster.graph.load import load
 from dray.cluster.graph.types import Graph
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import UNBOUNDED, DriverStore
 from dray.store.errors import LeaseLost
 from dray.store.listener import CONTROL, Listener
-from dray.store.records import ChildEnd, Claimed, Kind, Signal, StoredOutcome
+from dray.store.records import Budget, ChildEnd, Claimed, Kind, Signal, StoredOutcome
 
 FIRST_PAUSE = 0.02
 LARGE_BATCH = 16  # large outcomes that are loaded at once
@@ -54,7 +54,8 @@ class ClaimedBatch(NamedTuple):
 
 
 class Claimer(threading.Thread):
-    """batch: executions of one claim at most. poll_interval: seconds. notify: takes ClaimedBatch and LeaseGone."""
+    """batch: executions of one claim at most. poll_interval: seconds. notify: takes ClaimedBatch and LeaseGone. budget:
+    in bytes, while the driver holds nothing."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Claimer(threading.Thread):
         listens: bool,
         notify: Callable[[object], None],
         patience: Patience | None = None,
+        budget: Budget = UNBOUNDED,
     ) -> None:
         super().__init__(name="claimer", daemon=True)
         self._store = store
@@ -77,6 +79,7 @@ class Claimer(threading.Thread):
         self._listening = False
         self._notify = notify
         self._patience = patience or Patience()
+        self._budget = budget
         self._claims = Portion("claim", batch)
         self._loads = Portion("load", batch)
         self._large_loads = Portion("load large outcomes", LARGE_BATCH)
@@ -89,14 +92,16 @@ class Claimer(threading.Thread):
 
     # Called by others
 
-    def ask(self, limit: int) -> None:
-        """There is room for so many executions."""
+    def ask(self, limit: int, room: int = UNBOUNDED.room) -> None:
+        """There is room for so many executions, with inputs of so many bytes."""
         with self._changed:
             if not self._handed_over:
                 # Where limits hold, one execution's end lets another start: then more room is a reason to look.
-                look = not self._asked or (self._store.limited and limit > self._asked)
+                more = limit > self._asked or room > self._budget.room
+                look = not self._asked or (self._store.limited and more)
                 self._hinted |= look and bool(self._asked)
                 self._asked = limit
+                self._budget = self._budget._replace(room=room)
                 if look:
                     self._changed.notify()
 
@@ -155,7 +160,7 @@ class Claimer(threading.Thread):
         """How many were claimed, and how many were asked for."""
 
         def claim(count: int) -> list[Claimed]:
-            return self._store.claim(self._incarnation, self._queues, count)
+            return self._store.claim(self._incarnation, self._queues, count, self._budget)
 
         claimed, asked = self._patience("claim", lambda: self._claims.ask(claim, limit), self._ended)
         if claimed:
@@ -195,7 +200,8 @@ class Claimer(threading.Thread):
 
     def _load(self, claimed: list[Claimed]) -> list[Found]:
         graphs = self._load_graphs({each.workflow_id for each in claimed})
-        again = [each.id for each in claimed if each.claim_count > 1]
+        # Not of what died too often: perhaps it was loading that killed it, and it fails without.
+        again = [each.id for each in claimed if each.claim_count > 1 and each.crash_count <= self._budget.crash_limit]
         stored: defaultdict[str, list[StoredOutcome]] = defaultdict(list)
         if again:
             for outcome in self._loaded(self._store.load_checkpoints, again):

@@ -26,16 +26,17 @@ from typing import Any
 from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.claimer import ClaimedBatch, Found
+from dray.cluster.driver.claimer import ClaimedBatch
 from dray.cluster.driver.clerk import RunnerEntered
-from dray.cluster.driver.committer import CommitDone, Entry, LeaseGone, NotHeld, Refused
+from dray.cluster.driver.committer import CommitDone, LeaseGone, NotHeld, Refused
 from dray.cluster.driver.ending import release, stop_all
 from dray.cluster.driver.hands import Hands
+from dray.cluster.driver.holding import Holding, refused
 from dray.cluster.driver.housekeeper import Controls
 from dray.cluster.driver.observer import Observer, Parts
 from dray.cluster.driver.options import Drain, DriverOptions
 from dray.cluster.driver.threads import Threads
-from dray.cluster.errors import GraphInvalid, RunnersMissing
+from dray.cluster.errors import RunnersMissing
 from dray.cluster.execution.commands import (
     Abandon,
     Begin,
@@ -49,7 +50,7 @@ from dray.cluster.execution.commands import (
     error_text,
 )
 from dray.cluster.execution.run import ExecutionRun
-from dray.cluster.graph.types import NO_GRAPH
+from dray.cluster.graph.types import Graph
 from dray.store.driver_store import DriverStore
 from dray.store.errors import LeaseLost
 from dray.store.listener import Listener
@@ -85,7 +86,7 @@ class Driver:
         self._inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._make_pool = make_pool
         self._listener = listener
-        self._runs: dict[str, ExecutionRun] = {}
+        self._runs = Holding()
         self._hands = Hands(options.default_shape)
         self._early: set[str] = set()  # told of while the claimer may have been bringing them
         self._last_claim = 0.0
@@ -182,13 +183,14 @@ class Driver:
             self._pool.default.prove()
             return
         room = self._options.concurrency - len(self._runs)
-        if room <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
+        bytes_left = self._options.held_bytes - self._runs.bytes
+        if room <= 0 or bytes_left <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
             return
         # A busy driver with little room waits a moment for more of it: one claim per 100 executions, not per one.
         worth_it = room * 2 >= min(self._options.claim_batch, self._options.concurrency)
         at = self._last_claim + CLAIM_GAP
         if worth_it or now >= at:
-            self._claimer.ask(room)
+            self._claimer.ask(room, bytes_left)
         else:
             self._ask_at = at
 
@@ -199,25 +201,20 @@ class Driver:
         self._last_claim = now
         self._observer.takes(len(batch.found))
         for found in batch.found:
-            if isinstance(found.graph, GraphInvalid):
-                self._refuse_graph(found, found.graph)
+            if (end := refused(found, self._options)) is not None:
+                self._runs.add(end.run, found)
+                self._hands.entries.append(end)
                 continue
+            assert isinstance(found.graph, Graph)
             if (earlier := self._runs.get(found.claim.id)) is not None:
                 self._drop(earlier)  # of a claim that is over: nothing more of it would be written
-            run = self._runs[found.claim.id] = ExecutionRun(found.claim, found.graph, self._options.policy)
+            run = ExecutionRun(found.claim, found.graph, self._options.policy)
+            self._runs.add(run, found)
             self._handle(run, Begin(found.stored, found.signals, found.children), now)
         if self._early:
             self._housekeeper.look_again(self._early)
             self._early = set()
         failpoints.hit("after_plan")
-
-    def _refuse_graph(self, found: Found, error: GraphInvalid) -> None:
-        text = error_text(FailureType.GRAPH_INVALID, str(error.problems[0]))
-        run = self._runs[found.claim.id] = ExecutionRun(found.claim, NO_GRAPH, self._options.policy)
-        run.closed = True
-        self._hands.entries.append(
-            Entry(run, settlement=Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count))
-        )
 
     def _on_pool(self, event: Any, now: float) -> None:
         news = self._pool.handle(event)
@@ -243,8 +240,7 @@ class Driver:
         latest: dict[ExecutionRun, int] = {}
         for run, _, number, settlement, *_ in event.entries:
             if settlement is not None:
-                if self._runs.get(run.id) is run:  # it may be back already: woken, and claimed again
-                    del self._runs[run.id]
+                self._runs.forget(run)
                 self._observer.ended(run, settlement)
             elif number:
                 latest[run] = number
@@ -259,8 +255,7 @@ class Driver:
         run = event.run
         log.warning("dropped an execution that this claim does not hold", execution=run.id, claim=run.claim.claim_count)
         self._drop(run)
-        if self._runs.get(run.id) is run:
-            del self._runs[run.id]
+        self._runs.forget(run)
 
     def _drop(self, run: ExecutionRun) -> None:
         if not run.closed:  # nothing of it is written, repeated or failed

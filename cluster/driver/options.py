@@ -22,6 +22,7 @@ class DriverOptions(NamedTuple):
     default_shape: Shape
     policy: Policy
     keep: float | None = None
+    held_bytes: int = 1 << 30
     schedules: Bounds = Bounds()
 
 

@@ -16,6 +16,7 @@ from dray.cluster.driver.patience import Patience
 from dray.cluster.driver.scheduler import Scheduler
 from dray.store.driver_store import DriverStore
 from dray.store.listener import Listener
+from dray.store.records import Budget
 
 JOIN = 5.0  # seconds that each of them may take to end
 
@@ -39,7 +40,7 @@ class Threads:
         self.committer = Committer(store, incarnation, put, wrote, patience)
         self.claimer = Claimer(
             store, incarnation, options.queues, options.claim_batch, options.poll_interval, listener is not None, put,
-            patience,
+            patience, Budget(options.held_bytes, options.held_bytes, options.policy.crash_limit),
         )  # fmt: skip
         hint = self.claimer.hint
         self.housekeeper = Housekeeper(

@@ -1,12 +1,12 @@
 -- name: claim_if_fenced
 -- queued -> running, at most :limit; see the function. No row: nothing is queued. fenced = false: the lease is lost.
-SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text
-FROM dray.claim_if_fenced(%(driver)s::uuid, %(queues)s::text[], %(limit)s);
+SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text, input_size
+FROM dray.claim_if_fenced(%(driver)s::uuid, %(queues)s::text[], %(limit)s, %(budget)s, %(room)s, %(crash_limit)s);
 
 -- name: claim_unheard
 -- running -> running: a claim whose answer was lost took it, and this one takes it anew; see the function. A row without an id: there is more.
-SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text
-FROM dray.claim_unheard(%(driver)s::uuid, %(held)s::uuid[], %(limit)s);
+SELECT fenced, id::text, workflow_id, claim_count, crash_count, age, input::text, input_size
+FROM dray.claim_unheard(%(driver)s::uuid, %(held)s::uuid[], %(limit)s, %(budget)s, %(crash_limit)s);
 
 -- name: load_checkpoints
 -- Everything recorded of these executions, in the order in which it was recorded for each node. But no outcome that takes more than 32 KiB where

@@ -10,6 +10,11 @@ ON CONFLICT (id) DO NOTHING;
 UPDATE dray.driver SET lease_until = clock_timestamp() + %(ttl)s * interval '1 second'
 WHERE id = %(driver)s::uuid AND lease_until > clock_timestamp() RETURNING 1;
 
+-- name: limit_inputs
+-- Of this database, from now on. No row: that was so already.
+INSERT INTO dray.setting AS s (name, value) VALUES ('max_input_bytes', %(most)s)
+ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE s.value <> excluded.value RETURNING 1;
+
 -- name: set_listening
 -- Idle drivers say so, and only then does submit send a NOTIFY.
 UPDATE dray.driver SET listening = %(listening)s WHERE id = %(driver)s::uuid AND listening <> %(listening)s;

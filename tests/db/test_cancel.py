@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from dray.store.client.client import Client
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.errors import ExecutionNotFound
 from dray.store.queries import QUERIES
 from tests.db.helpers import (
@@ -76,7 +76,7 @@ def test_a_cancel_that_waited_for_a_claim_marks_the_running_execution(
     (execution,) = submitted(client)
     incarnation = register(store)
     with transaction(database) as claim:
-        claim.execute(QUERIES["claim_if_fenced"], {"driver": incarnation, "queues": QUEUES, "limit": 1})
+        claim.execute(QUERIES["claim_if_fenced"], claim_parameters(incarnation, QUEUES, 1))
         cancelling = Running(lambda: client.cancel(execution))
         until_blocked(sql)
         commit(claim)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from dray.store.client.client import Client
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.errors import Unavailable
 from dray.store.queries import QUERIES
 from dray.store.records import Kind
@@ -25,7 +25,7 @@ def test_a_claim_gives_all_that_is_needed_to_start(store: DriverStore, client: C
     (execution,) = submitted(client)
     incarnation = register(store)
     (claim,) = store.claim(incarnation, QUEUES, 9)
-    assert claim._replace(age=0) == (execution, 1, 1, 0, 0, '{"n": 0}')
+    assert claim._replace(age=0) == (execution, 1, 1, 0, 0, '{"n": 0}', None)
     assert 0 <= claim.age < 30
     assert [each.graph["nodes"] for each in store.load_workflows([claim.workflow_id])] == [[{"id": "a"}, {"id": "b"}]]
     assert sql("SELECT owner::text, started_at IS NOT NULL FROM dray.execution") == [(incarnation, True)]
@@ -50,7 +50,7 @@ def test_a_claim_skips_what_another_claim_is_taking(store: DriverStore, client: 
     executions = submitted(client, 10)
     first, second = register(store), register(store)
     with transaction(database) as cursor:
-        cursor.execute(CLAIM, {"driver": first, "queues": QUEUES, "limit": 4})
+        cursor.execute(CLAIM, claim_parameters(first, QUEUES, 4))
         taken = {row[1] for row in cursor.fetchall()}
         assert len(taken) == 4
         others = {each.id for each in store.claim(second, QUEUES, 10)}
@@ -63,7 +63,7 @@ def test_what_a_rolled_back_claim_took_is_there_for_the_next(store: DriverStore,
     submitted(client, 3)
     first = register(store)
     with transaction(database) as cursor:
-        cursor.execute(CLAIM, {"driver": first, "queues": QUEUES, "limit": 9})
+        cursor.execute(CLAIM, claim_parameters(first, QUEUES, 9))
     assert {each.claim_count for each in store.claim(first, QUEUES, 9)} == {1}
 
 

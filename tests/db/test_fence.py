@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from dray.store.client.client import Client
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.errors import LeaseLost
 from dray.store.queries import QUERIES
 from tests.db.helpers import (
@@ -209,7 +209,7 @@ def test_a_reaper_in_a_stricter_isolation_misses_a_claim_and_the_next_one_does_n
     (execution,) = submitted(client)
     late = register(store)
     with transaction(database) as reaper, transaction(database) as claim:
-        claim.execute(QUERIES["claim_if_fenced"], {"driver": late, "queues": QUEUES, "limit": 1})
+        claim.execute(QUERIES["claim_if_fenced"], claim_parameters(late, QUEUES, 1))
         expire(sql, late)
         reaper.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         reaper.execute("SELECT 1")  # what it sees from here on is without the claim

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from dray.store.client.client import Client
 from dray.store.connection import connect, read_committed
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.errors import Unavailable
 from dray.store.queries import QUERIES
 from tests.db.helpers import GRAPH, QUEUES, Running, commit, drive_to_the_end, end, register, transaction, until_blocked
@@ -64,7 +64,7 @@ def test_a_claim_that_waited_for_a_gate_counts_what_was_taken_meanwhile(strict: 
     first, second = register(store), register(store)
     with transaction(database) as claim:
         claim.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        claim.execute(QUERIES["claim_if_fenced"], {"driver": first, "queues": QUEUES, "limit": 9})
+        claim.execute(QUERIES["claim_if_fenced"], claim_parameters(first, QUEUES, 9))
         client.limit_queue("other", concurrency=1)
         sql("INSERT INTO dray.gate_change (gate) VALUES ('w')")
         waiting = Running(lambda: store.claim(second, QUEUES, 9))
@@ -79,7 +79,7 @@ def test_a_claim_in_a_stricter_transaction_is_refused(strict: Engine, database: 
     client.apply_workflow("w", GRAPH)
     client.submit("w")
     with transaction(database) as cursor, pytest.raises(Exception, match="must be READ COMMITTED"):
-        cursor.execute(QUERIES["claim_if_fenced"], {"driver": register(store), "queues": QUEUES, "limit": 9})
+        cursor.execute(QUERIES["claim_if_fenced"], claim_parameters(register(store), QUEUES, 9))
 
 
 def test_a_session_behind_a_pooler_that_has_another_default_is_told_from_its_first_failure_on(

@@ -12,7 +12,7 @@ import pytest
 
 from dray.store.client.client import Client
 from dray.store.connection import connect
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.queries import QUERIES
 from tests.db.helpers import GRAPH, QUEUES, end, register, transaction
 from tests.pg import Sql, a_database
@@ -68,7 +68,7 @@ class Held:
         return min(self._claim() for _ in range(3))
 
     def _claim(self) -> tuple[int, int]:
-        given = {"driver": self.driver, "queues": QUEUES, "limit": 10}
+        given = claim_parameters(self.driver, QUEUES, 10)
         self._cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {QUERIES['claim_if_fenced']}", given)
         plan = self._cursor.fetchone()[0][0]["Plan"]
         self._cursor.execute("SELECT count(*) FROM dray.execution WHERE owner = %s::uuid", (self.driver,))

@@ -14,7 +14,7 @@ import pytest
 
 from dray.store.client.client import Client
 from dray.store.connection import connect
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.queries import QUERIES
 from dray.store.records import Kind
 from tests.db.helpers import (
@@ -90,7 +90,7 @@ class Big:
         submitted(client)
         self.sql("ANALYZE")
         for _ in range(8):
-            kept.execute(QUERIES["claim_if_fenced"], {"driver": driver, "queues": QUEUES, "limit": 500})
+            kept.execute(QUERIES["claim_if_fenced"], claim_parameters(driver, QUEUES, 500))
             given = commit_given(driver, [outcome(claim.id)], [end(claim.id)])
             for again in (False, True):
                 kept.execute(QUERIES["commit_if_fenced"], {**given, "again": again})
@@ -137,13 +137,13 @@ def big(request: pytest.FixtureRequest, server: str) -> Iterator[Big]:
 
 
 def test_a_claim_reads_the_rows_that_it_takes(big: Big) -> None:
-    given = {"driver": big.driver, "queues": ["default", "none"], "limit": 500}
+    given = claim_parameters(big.driver, ["default", "none"], 500)
     scans, rows = big.read(QUERIES["claim_if_fenced"], **given)
     assert (scans, rows <= 3 * QUEUED) == (0, True), rows
 
 
 def test_a_claim_that_finds_nothing_reads_nothing(big: Big) -> None:
-    scans, rows = big.read(QUERIES["claim_if_fenced"], driver=big.driver, queues=["none"], limit=500)
+    scans, rows = big.read(QUERIES["claim_if_fenced"], **claim_parameters(big.driver, ["none"], 500))
     assert (scans, rows) == (0, 0)
 
 
@@ -175,7 +175,9 @@ def test_no_marks_read_nothing(big: Big) -> None:
 
 
 def test_a_claim_of_the_unheard_reads_what_the_driver_holds(big: Big) -> None:
-    scans, rows = big.read(QUERIES["claim_unheard"], driver=big.driver, held=[], limit=HELD)
+    scans, rows = big.read(
+        QUERIES["claim_unheard"], driver=big.driver, held=[], limit=HELD, budget=1 << 40, crash_limit=3
+    )
     assert (scans, rows <= 4 * HELD) == (0, True), rows
 
 
@@ -249,7 +251,7 @@ def test_a_list_of_a_time_reads_that_time(big: Big) -> None:
 
 def test_bulk_reads_what_has_the_labels(big: Big) -> None:
     given = {"action": "retry", "filter": '{"labels": {"customer": "17"}}'}
-    assert big.read(QUERIES["bulk"], most=500, behind=None, latest=False, **given)[0] == 0
+    assert big.read(QUERIES["bulk"], most=500, behind=None, latest=False, reason=None, by=None, **given)[0] == 0
     scans, rows = big.read(QUERIES["bulk_count"], **given)
     assert (scans, rows <= 3 * LABELLED) == (0, True), rows
 
@@ -270,7 +272,7 @@ def buffers_of_a_claim(sql: Sql, url: str, driver: str, count: int) -> int:
     with transaction(url) as cursor:
         cursor.execute(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + QUERIES["claim_if_fenced"],
-            {"driver": driver, "queues": ["default"], "limit": 500},
+            claim_parameters(driver, ["default"], 500),
         )
         found = cursor.fetchone()[0][0]["Plan"]
         return int(found["Shared Hit Blocks"] + found["Shared Read Blocks"])

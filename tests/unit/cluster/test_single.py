@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from dray.cluster.machine import Limits, limits_here
 from dray.cluster.settings import load
-from dray.cluster.single import LEAST_FOR_DASHBOARD, LEAST_FOR_RAY, Limits, limits_here, size
+from dray.cluster.single import LEAST_FOR_DASHBOARD, LEAST_FOR_RAY, size
 
 
 def sized(memory: int, cpus: int = 1, *chosen: str) -> dict[str, object]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dray.cluster.driver.claimer import Claimer
-from dray.store.records import Claimed
+from dray.store.records import Budget, Claimed
 
 PATIENCE = 30.0
 
@@ -23,9 +23,11 @@ class Answers:
 
     def __init__(self) -> None:
         self.looks: queue.Queue[int] = queue.Queue()
+        self.rooms: list[int] = []
 
-    def claim(self, incarnation: str, queues: Sequence[str], limit: int) -> list[Claimed]:
+    def claim(self, incarnation: str, queues: Sequence[str], limit: int, budget: Budget) -> list[Claimed]:
         self.looks.put(limit)
+        self.rooms.append(budget.room)
         return []
 
     def set_listening(self, incarnation: str, listening: bool) -> None:
@@ -71,6 +73,16 @@ def test_more_room_is_a_reason_to_look_where_limits_hold(store: Answers, claimer
     store.limited = True
     claimer.ask(6)
     assert store.looks.get(timeout=PATIENCE) == 6
+
+
+def test_so_is_more_room_for_bytes(store: Answers, claimer: Claimer) -> None:
+    claimer.ask(5, 1000)
+    rests(store, claimer)
+    store.limited = True
+    claimer.ask(5, 999)
+    claimer.ask(5, 2000)
+    assert store.looks.get(timeout=PATIENCE) == 5
+    assert store.rooms == [1000, 1000, 2000]
 
 
 def test_it_looks_again_at_once_while_there_is_more_to_look_at(store: Answers, claimer: Claimer) -> None:
