@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -135,6 +137,12 @@ def test_the_client_refuses_with_the_place(client: Client, value: Any, said: str
         assert said in str(caught.value)
     with pytest.raises(DataRefused, match=r"inputs\[1\]"):
         client.submit_many("w", [1, value])
+
+
+def test_the_client_takes_what_a_handler_may_return(client: Client) -> None:
+    given = {"at": datetime(2026, 1, 1, tzinfo=UTC), "total": Decimal("1.10"), "id": UUID(int=7), "tags": {"b", "a"}}
+    found = client.get(client.submit("w", given)).input
+    assert found == {"at": "2026-01-01T00:00:00Z", "total": "1.10", "id": str(UUID(int=7)), "tags": ["a", "b"]}
 
 
 def test_no_row_breaks_a_list(client: Client, sql: Sql) -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from dray.actors.errors import ConfigError, NodeError
+from dray.actors.outside.http_client import Follow, _check
 from tests.servers import HttpServer, http_server
 from tests.unit.actors.runner.harness import Harness
 
@@ -255,3 +257,27 @@ def test_what_cannot_be_unpacked_is_tried_again(run: Run) -> None:
 def test_headers_that_cannot_be_sent_are_a_config_error(run: Run) -> None:
     with pytest.raises(ConfigError):
         run("http_request", {"url": "http://127.0.0.1:1/", "headers": {"a": "ü"}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "leads_to", "follow", "said"),
+    [
+        ("https://a.example/x", "http://a.example/x", "same_origin", "from https to http"),
+        ("https://a.example/x", "http://a.example/x", True, "from https to http"),
+        ("https://a.example/x", "https://b.example/", "same_origin", "another origin"),
+        ("https://a.example/x", "https://a.example:8443/", "same_origin", "another origin"),
+        ("http://a.example:8080/x", "https://a.example/", "same_origin", "another origin"),
+        ("https://a.example/x", "https://b.example/", True, None),
+        ("https://a.example/x", "https://a.example:443/y", "same_origin", None),
+        ("http://a.example/x", "https://a.example/x", "same_origin", None),
+    ],
+)
+def test_where_a_redirect_may_lead(asked: str, leads_to: str, follow: Follow, said: str | None) -> None:
+    request = httpx.Request("GET", asked, headers={"X-Own": "1"})
+    response = httpx.Response(302, request=request)
+    if said is None:
+        _check(request, httpx.Request("GET", leads_to), response, follow)
+        return
+    with pytest.raises(NodeError, match=said) as caught:
+        _check(request, httpx.Request("GET", leads_to), response, follow)
+    assert not caught.value.retryable
