@@ -276,6 +276,7 @@ def _fitting(results: Sequence[NodeResult], max_bytes: int) -> int:
     size = 0
     for count, result in enumerate(results):
         size += 100 + len(result.output or result.awaits or "") + (len(result.child.input) if result.child else 0)
+        size += len(result.failure.trace or "") if result.failure else 0
         if size > max_bytes and count:
             return count
     return len(results)
