@@ -156,7 +156,9 @@ def _branches(edges: Sequence[LabelledEdge], view: View, fork: int) -> _Branches
     for item in found.order:
         if found.owner[item] == SHARED:
             arriving = [
-                source for source, _ in view.into[item] if source == fork or found.owner.get(source, SHARED) >= 0
+                source
+                for source, number in view.into[item]
+                if found.owner.get(source, SHARED) >= 0 or (source == fork and edges[number][2] != "failed")
             ]
             if arriving:
                 found.joins[item] = list(dict.fromkeys(arriving))

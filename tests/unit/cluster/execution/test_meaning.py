@@ -250,6 +250,10 @@ class TestErrors:
         assert self.told("s -> a -> b -failed-> j; s -> z -failed-> j", "bz", order=order) == "b"
         assert self.told("s -> z -failed-> j; s -> b -failed-> j", "bz", node("b"), node("z"), order=order) == "z"
 
+    def test_also_past_a_catch_that_caught_nothing(self) -> None:
+        nodes = [node("t", "try"), node("c", "catch"), node("f", "finally")]
+        assert self.told("t -> a -failed-> b -> c -> r -> f -> j", ["a"], *nodes) == "a"
+
     def test_a_catch_is_not_told_of_what_was_caught_before_its_try(self) -> None:
         nodes = [node("t", "try"), node("c", "catch")]
         found = run(source(nodes, "a -failed-> b -> t -> work -> c"), fails=["a"])
@@ -350,6 +354,11 @@ class TestBranches:
         ways = "f -> a -failed-> h -> j; f -> x -true-> b -> j; f -> y -true-> c -> j"
         found = run(source(nodes, ways), {"x": False, "y": False}, fails=["a"])
         assert sorted(found.keys) == ["a", "f", "h", "j", "x", "y"]
+
+    def test_also_where_its_failure_leads_past_the_node_where_they_meet(self) -> None:
+        found = run(source([self.ANY], "f -> a -> j; f -> b -> j -> k; f -failed-> k"), crashes=False)
+        assert found.keys == ["f", "a", "j", "k"]
+        assert run(source([self.ANY], "f -> a -> j; f -> b -> j -> k; f -failed-> k"), fails=["f"]).keys == ["f", "k"]
 
     def test_a_fork_that_was_skipped_bears_nothing(self) -> None:
         nodes = [node("f", parallel_wait_mode="any"), condition("x")]
