@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +21,7 @@ from dray.cluster.graph.canonical import canonical
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from tests.db.helpers import claimed, outcome
-from tests.db.test_driver import PATIENCE, driving
+from tests.db.test_driver import PATIENCE, driving, until
 from tests.pg import Sql
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -178,3 +179,39 @@ def test_the_first_attempt_was_before_a_park(store: DriverStore, client: Client,
     with driving(store, policy=Policy(retry_delay=0.02)):
         assert client.wait(execution, PATIENCE).status == "completed"
     assert sql("SELECT claim_count FROM dray.execution WHERE id = %(id)s::uuid", id=execution) == [(3,)]
+
+
+def test_a_node_sends_the_same_after_its_driver_lost_it(
+    store: DriverStore, client: Client, handlers: None, sql: Sql
+) -> None:
+    """Its lease runs out while the node runs; whoever claims the execution then has the outcome before from the
+    database."""
+    bodies: list[str] = []
+    go = threading.Event()
+
+    @handler("held")
+    def held(config: dict[str, Any], ctx: NodeContext) -> Any:
+        bodies.append(json.dumps(config["body"], ensure_ascii=False))
+        if len(bodies) == 1:
+            go.wait(PATIENCE)
+        return None
+
+    outputs["n0"] = {"zz": 1e16, "a": {"b": -0.0, "": 1e22}, "é": 1.0}
+    filled = [text.replace("%s", "nodes.n0.output") for text in EXPRESSIONS]
+    nodes = [
+        {"id": "n0", "type": "send", "config": {"gives": "n0", "vars": None, "body": []}},
+        {"id": "n1", "type": "held", "config": {"body": [*filled, "{{ nodes.n0.output.zz % 2 }}"]}},
+    ]
+    client.apply_workflow("w", canonical({"nodes": nodes, "edges": [{"from": "n0", "to": "n1"}]}, HANDLERS))
+    execution = client.submit("w", {})
+    try:
+        with driving(store, policy=Policy(retry_delay=0.02)):
+            until(lambda: bool(bodies))
+            sql("UPDATE dray.driver SET lease_until = now() - interval '1 second'")
+            with driving(store):
+                assert client.wait(execution, PATIENCE).status == "completed"
+            go.set()
+    finally:
+        go.set()
+    assert len(bodies) == 2
+    assert bodies[0] == bodies[1]
