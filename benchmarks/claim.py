@@ -15,7 +15,7 @@ from benchmarks.figures import Figures
 from benchmarks.server import Server
 from dray.store.client.client import Client
 from dray.store.connection import connect
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.migrate import migrate
 from dray.store.queries import QUERIES
 
@@ -71,7 +71,7 @@ def _round(cursor: Any, store: DriverStore, incarnation: str, count: int, *, fil
         claimed = store.claim(incarnation, ["default"], LIMIT)
         times.append((time.perf_counter() - began) * 1000)
         assert len(claimed) == LIMIT, f"{len(claimed)} claimed"
-    given = {"driver": incarnation, "queues": ["default"], "limit": LIMIT}
+    given = claim_parameters(incarnation, ["default"], LIMIT)
     cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {QUERIES['claim_if_fenced']}", given)
     (plans,) = cursor.fetchone()
     top = (json.loads(plans) if isinstance(plans, str) else plans)[0]["Plan"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dray.store.client.client import Client
-from dray.store.driver_store import DriverStore
+from dray.store.driver_store import DriverStore, claim_parameters
 from dray.store.errors import DataRefused
 from dray.store.queries import QUERIES
 from dray.store.records import Child, Kind
@@ -133,7 +133,7 @@ def test_a_claim_of_the_same_moment_is_waited_for_and_marked(
     sql("UPDATE dray.execution SET status = 'waiting' WHERE id = %(id)s::uuid", id=parent)
     incarnation = register(store)
     with transaction(database) as claim:
-        claim.execute(QUERIES["claim_if_fenced"], {"driver": incarnation, "queues": QUEUES, "limit": 9})
+        claim.execute(QUERIES["claim_if_fenced"], claim_parameters(incarnation, QUEUES, 9))
         cancelling = Running(lambda: client.cancel(parent))
         until_blocked(sql)
         commit(claim)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dray.store.client.client import Client
-from dray.store.driver_store import commit_parameters
+from dray.store.driver_store import claim_parameters, commit_parameters
 from dray.store.queries import QUERIES
 from dray.store.records import Kind, Outcome, Settlement, Taken
 from tests.db.interleavings.stepping import Transaction
@@ -104,8 +104,8 @@ def _commit(
 
 
 STATEMENTS: dict[str, Callable[[dict[str, str]], tuple[str, Any]]] = {
-    "claim": _query("claim_if_fenced", driver=TWO, queues=["default", "small"], limit=50),
-    "claim by the other": _query("claim_if_fenced", driver=ONE, queues=["default", "small"], limit=50),
+    "claim": _query("claim_if_fenced", **claim_parameters(TWO, ["default", "small"], 50)),
+    "claim by the other": _query("claim_if_fenced", **claim_parameters(ONE, ["default", "small"], 50)),
     "complete": _commit("completed", ("wait", 2, Kind.COMPLETED, "1"), ("call", 2, Kind.DROPPED, None), takes=True),
     "fail": _commit("failed", ("wait", 2, Kind.FAILED, '{"type": "x"}')),
     "park": _commit("waiting", ("b", 1, Kind.COMPLETED, "1")),
