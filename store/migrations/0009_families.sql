@@ -137,11 +137,12 @@ SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_ha
 $$;
 
 -- cancel, pause, resume or retry of the first `most` executions that a filter takes, in the order of their ids, beginning behind `behind`.
--- Waits for nobody: those that somebody keeps locked are left out. latest: retries in the latest version, and leaves out what does not fit
--- there. reason, by: of cancels. done: how many. last: the last that was looked at; NULL: that was all.
+-- Those that somebody keeps locked are left out; for what is below them, as cancel_below, it waits two seconds in all. latest: retries in the
+-- latest version, and leaves out what does not fit there. reason, by: of cancels. done: how many. last: the last that was looked at; NULL: that was all.
 CREATE FUNCTION dray.bulk(action text, filter jsonb DEFAULT '{}', most integer DEFAULT 500, behind uuid DEFAULT NULL, latest boolean DEFAULT false,
     reason text DEFAULT NULL, by text DEFAULT NULL, OUT done integer, OUT last uuid) LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
+    began timestamptz := clock_timestamp();
     ids uuid[] := ARRAY(SELECT b FROM dray.bulk_ids(bulk.action, bulk.filter, bulk.behind, bulk.most, NULL) b);
     this uuid;
     held uuid[];
@@ -158,7 +159,8 @@ BEGIN
                 CONTINUE;
             END;
         ELSE
-            PERFORM CASE bulk.action WHEN 'cancel' THEN dray.cancel_one(this, bulk.reason, bulk.by, false) WHEN 'pause' THEN dray.pause(this)
+            PERFORM CASE bulk.action WHEN 'cancel' THEN dray.cancel_one(this, bulk.reason, bulk.by, clock_timestamp() < began + interval '2 s')
+                WHEN 'pause' THEN dray.pause(this)
                 WHEN 'resume' THEN dray.resume(this) ELSE dray.retry(this)::text END;
         END IF;
         done := done + 1;

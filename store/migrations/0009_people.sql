@@ -223,19 +223,23 @@ ALTER TABLE dray.workflow ADD COLUMN timeout double precision GENERATED ALWAYS A
 CREATE FUNCTION dray.end_overdue(queues text[], fallback double precision, most integer) RETURNS integer LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
+    name text;
     late uuid[];
     ended uuid[];
     parents uuid[];
 BEGIN
-    late := ARRAY(
-        SELECT e.id FROM dray.queue q JOIN dray.execution e ON e.queue = q.name AND e.status = 'queued' AND e.lane IS NULL
-            JOIN dray.workflow w ON w.id = e.workflow_id
-        WHERE q.name = ANY (queues) AND q.paused AND e.started_at + coalesce(w.timeout, fallback) * interval '1 second' <= (SELECT clock_timestamp())
-        UNION ALL
-        SELECT e.id FROM dray.execution e JOIN dray.workflow w ON w.id = e.workflow_id
-        WHERE e.status = 'queued' AND e.lane IS NOT NULL AND e.queue = ANY (queues)
-            AND e.started_at + coalesce(w.timeout, fallback) * interval '1 second' <= (SELECT clock_timestamp())
-        LIMIT most);
+    -- Subqueries for each row, as a join might begin with all that is queued anywhere.
+    late := ARRAY(SELECT e.id FROM dray.execution e WHERE e.status = 'queued' AND e.lane IS NOT NULL AND e.queue = ANY (queues)
+        AND e.started_at + coalesce((SELECT w.timeout FROM dray.workflow w WHERE w.id = e.workflow_id), fallback) * interval '1 second'
+            <= (SELECT clock_timestamp()) LIMIT most);
+    FOR name IN SELECT q.name FROM dray.queue q WHERE q.paused AND q.name = ANY (queues) LOOP
+        late := late || ARRAY(SELECT e.id FROM dray.execution e WHERE e.status = 'queued' AND e.lane IS NULL AND e.queue = name
+            AND e.started_at + coalesce((SELECT w.timeout FROM dray.workflow w WHERE w.id = e.workflow_id), fallback) * interval '1 second'
+                <= (SELECT clock_timestamp()) LIMIT most);
+    END LOOP;
+    IF late = '{}' THEN
+        RETURN 0;
+    END IF;
     late := ARRAY(SELECT e.id FROM dray.execution e WHERE e.id = ANY (late) ORDER BY e.id FOR NO KEY UPDATE SKIP LOCKED);
     WITH over AS (
         UPDATE dray.execution e SET

@@ -174,6 +174,20 @@ def test_no_marks_read_nothing(big: Big) -> None:
     assert big.read(QUERIES["place_marks"], limit=1000) == (0, 0)
 
 
+def test_what_is_over_its_time_is_looked_for_in_queues_that_are_paused_only(big: Big) -> None:
+    given = {"queues": ["default"], "fallback": 3600.0, "limit": 500}
+    assert big.read(QUERIES["end_overdue"], **given) == (0, 0)
+    paused = f"SELECT dray.pause_queue('default'); {QUERIES['end_overdue']}"
+    scans, rows = big.read(paused, **given)
+    assert (scans, rows) == (0, QUEUED)
+
+
+def test_a_cancel_reads_its_family_only(big: Big) -> None:
+    ((queued,),) = big.sql("SELECT id FROM dray.execution WHERE status = 'queued' LIMIT 1")
+    scans, rows = big.read("SELECT dray.cancel(%(id)s)", id=queued)
+    assert (scans, rows <= 4) == (0, True), rows
+
+
 def test_a_claim_of_the_unheard_reads_what_the_driver_holds(big: Big) -> None:
     scans, rows = big.read(
         QUERIES["claim_unheard"], driver=big.driver, held=[], limit=HELD, budget=1 << 40, crash_limit=3

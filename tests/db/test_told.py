@@ -80,6 +80,31 @@ def test_a_driver_that_listens_need_not_look_to_hear_what_people_ask(
     assert kinds(client, execution, "b") == []
 
 
+def test_a_cancel_of_the_top_stops_what_runs_levels_below_before_its_next_node(
+    store: DriverStore,
+    client: Client,
+    sql: Sql,
+    database: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{DRIVER}.housekeeper.TURN", 3600.0)
+    low = {"nodes": [hold("a", tmp_path / "go"), {"id": "b", "type": "merge"}], "edges": [edge("a", "b")]}
+    client.apply_workflow("low", canonical(low, HANDLERS))
+    for name, below in (("mid", "low"), ("top", "mid")):
+        apply(client, name, [node("sub", "sub_workflow", workflow_id=below, wait_for_completion=True)])
+    with driving(store, listener=Listener(database)):
+        top = client.submit("top")
+        until((tmp_path / "go.began").exists)
+        until(lambda: sql("SELECT 1 FROM pg_stat_activity WHERE query = 'LISTEN dray'") != [])
+        client.cancel(top)
+        assert {each.status for each in client.list()} == {"cancelled", "running"}
+        until(lambda: {each.status for each in client.list()} == {"cancelled"})
+        (tmp_path / "go").touch()
+    recorded = {each.node_key for found in client.list() for each in client.attempts(found.id)}
+    assert recorded == {"sub"}
+
+
 @pytest.mark.parametrize("limit", [3, 0], ids=["lost", "poison"])
 def test_the_attempt_of_a_lost_runner_names_the_runner_its_host_and_its_process(
     store: DriverStore, client: Client, tmp_path: Path, limit: int
