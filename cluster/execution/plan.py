@@ -138,7 +138,8 @@ class Plan:
 
     @property
     def exits(self) -> Exits:
-        return {EXIT - target: told for target, told in self.left.items() if target <= EXIT}
+        """Those that were taken."""
+        return {EXIT - target: told for target, told in self.left.items() if target <= EXIT} if self.left else {}
 
     def catches(self, node: int) -> bool:
         """Whether an error edge leaves the node, or its fork bears it, so that its failure is not the scope's."""
@@ -208,9 +209,11 @@ class Plan:
     def _tell(self, edge: int, target: int) -> None:
         """An edge is taken: what failure does it carry?"""
         source = self.region.edges[edge].source
-        told = self._carried.get(edge) or self._failures.get(source)
-        if told is None and (led := self.told.get(source)) is not None:
-            told = led._replace(direct=False)
+        told = None
+        if self.region.rank:
+            told = self._carried.get(edge) or self._failures.get(source)
+            if told is None and (led := self.told.get(source)) is not None:
+                told = led._replace(direct=False)
         if target < 0:
             before = self.left.get(target)
             self.left[target] = told if before is None or (told is not None and told > before) else before

@@ -23,6 +23,8 @@ def leave_behind(scope: Scope, loop: Loop, goes_on: bool) -> None:
             loop.lists[export.outer][scope.turn] = scope.outputs.get(export.slot, "null")
         loop.size += len(loop.results[scope.turn]) + sum(len(each[scope.turn]) for each in loop.lists.values())
         return
+    if not region.exports:
+        return
     inside, outside = scope.outputs, loop.scope.outputs
     names = {_variable(each, inside[each.slot]) for each in region.exports if each.stays and each.slot in inside}
     for each in region.exports:
