@@ -20,6 +20,7 @@ from dray.cluster import failpoints, logs
 from dray.cluster.driver.driver import Driver
 from dray.cluster.driver.observer import Observer
 from dray.cluster.driver.options import DriverOptions
+from dray.cluster.driver.suspects import SUSPECT
 from dray.cluster.errors import RayGone, RunnersMissing
 from dray.cluster.execution.attempts import Policy
 from dray.cluster.health.monitoring import FOR_EVER, Bounded, ended_in_time, monitored
@@ -82,7 +83,7 @@ def run_worker(
     systemd = Notifier.from_environment()
     load_handlers(settings.handlers)
     engine = connect(settings.database_url, pool_size=CONNECTIONS, application_name="dray worker")
-    observer, watching = Observer(), DriverStore(engine)
+    observer, watching, earlier = Observer(), DriverStore(engine), list[str]()
 
     def is_up() -> bool:
         """Wait for the database; False when told to stop."""
@@ -105,8 +106,7 @@ def run_worker(
         restarts = _Restarts()
         while is_up():
             info = _info(settings, executor.runners)
-            make = executor.factory(info.incarnation)
-            driver = _driver(settings, DriverStore(engine), make, info, observer, executor.on_stuck)
+            driver = _driver(settings, DriverStore(engine), executor, info, observer, earlier)
 
             def started(info: WorkerInfo = info) -> None:
                 systemd.ready(f"runs with {info.runners} runners on {info.executor}")
@@ -117,6 +117,7 @@ def run_worker(
                     driver.run(started, systemd.alive)
                 except (LeaseLost, Unavailable, RunnersMissing) as error:
                     observer.waits()
+                    earlier.append(info.incarnation)
                     log.warning("starting again as a new incarnation", reason=str(error))
                     stop.wait(restarts.pause())
                 else:
@@ -175,12 +176,13 @@ def held_bytes(settings: Settings, memory: int) -> int:
 def _driver(
     settings: Settings,
     store: DriverStore,
-    factory: RunnerFactory,
+    executor: _Executor,
     info: WorkerInfo,
     observer: Observer,
-    on_stuck: Callable[[Shape, int, float], None] | None,
+    earlier: list[str],
 ) -> Driver:
     shape = Shape(num_cpus=settings.runner_cpus)
+    policy = Policy(**{name: getattr(settings, name) for name in Policy._fields})
     options = DriverOptions(
         queues=settings.queues,
         concurrency=settings.concurrency,
@@ -193,12 +195,14 @@ def _driver(
         default_shape=shape,
         held_bytes=held_bytes(settings, limits_here(1).memory),
         keep=None if settings.retention_days is None else settings.retention_days * 86_400,
-        policy=Policy(**{name: getattr(settings, name) for name in Policy._fields}),
+        # The deaths up to SUSPECT were of many at once: nobody is condemned by those alone.
+        policy=policy._replace(crash_limit=max(policy.crash_limit, SUSPECT)),
+        one_process=info.executor == "local",
     )
 
     def make_pool(notify: Callable[[Any], None]) -> Pool:
         return Pool(
-            factory,
+            executor.factory(info.incarnation),
             notify,
             default=shape,
             size=info.runners,
@@ -207,12 +211,12 @@ def _driver(
             busy=settings.runner_concurrency,
             idle=settings.runner_idle,
             shapes=settings.runner_shapes,
-            on_stuck=on_stuck,
+            on_stuck=executor.on_stuck,
         )
 
     about = {"version": info.version, "executor": info.executor, "concurrency": info.concurrency}
     about |= {"pid": os.getpid(), "host": socket.gethostname(), "queues": list(settings.queues)}
-    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about, observer)
+    return Driver(info.incarnation, store, make_pool, _listener(settings), options, about, observer, earlier)
 
 
 def _listener(settings: Settings) -> Listener | None:

@@ -259,6 +259,14 @@ class DriverStore(ScheduleStore):
             if moved < most or not has_left:
                 return Released(total, has_left)
 
+    def outlived(self, incarnation: str) -> None:
+        """An incarnation that lost its lease, and whose process lives: its end was no crash."""
+        self._ask("outlived", {"driver": incarnation})
+
+    def stand_apart(self, incarnation: str, more: Sequence[str], less: str | None = None) -> None:
+        """Executions that it holds and has not begun: no crash counts against them. less: one of them begins now."""
+        self._ask("stand_apart", {"driver": incarnation, "more": list(more), "less": less})
+
     def register_runner(self, incarnation: str, node_id: str, host: str, pid: int, name: str) -> int:
         """A runner's id, for Outcome.runner."""
         given = {"driver": incarnation, "node_id": node_id, "host": host, "pid": pid, "name": name}

@@ -66,6 +66,7 @@ driver = Table(
     _must("host", Text),
     _must("info", JSONB, "'{}'"),
     _must("stopped", Boolean, "false"),
+    _must("apart", ARRAY(UUID(as_uuid=False)), "'{}'"),
 )
 
 execution = Table(
@@ -207,6 +208,14 @@ Index(
     checkpoint.c.node_key,
     checkpoint.c.attempt,
     postgresql_where=text("kind = 'g'"),
+)
+
+crash = Table(
+    "crash",
+    metadata,
+    Column("driver", Id, primary_key=True),
+    Column("execution_id", Id, primary_key=True),
+    _must("at", Time, "clock_timestamp()"),
 )
 
 runner = Table(

@@ -14,7 +14,7 @@ the driver's inbox.
     gone        its nodes are lost, unless it had none
 
 A runner that is gone is replaced: at once, unless it died young, then after a pause that grows. A node under which
-runners die is a suspect: Shape.alone gives it one of its own, so that the next death takes nobody else along.
+runners die is a suspect: Shape.alone gives it one of its own, one suspect at a time: the next death is its own.
 """
 
 from __future__ import annotations

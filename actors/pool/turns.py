@@ -92,8 +92,9 @@ class Lines:
         line.demand = self._demand(line.shape)
 
     def _demand(self, shape: Shape) -> Demand:
-        busy = 1 if shape.solo else shape.at_once or self._sizes.busy
-        return Demand(self._sizes._replace(busy=busy))
+        if shape.solo:  # one suspect at a time: what kills other runners than its own must not kill other suspects'
+            return Demand(self._sizes._replace(most=1, busy=1))
+        return Demand(self._sizes._replace(busy=shape.at_once or self._sizes.busy))
 
     def _tell(self, patient: list[Line], now: float) -> None:
         if self._told_at is None or now - self._told_at >= TELL_AGAIN:

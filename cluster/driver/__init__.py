@@ -15,6 +15,7 @@ timers.py        when which execution wants to be called again
 scheduler.py     starts what schedules ask for
 clerk.py         enters runners into the database
 portions.py      how much one statement is given
+suspects.py      which executions run one at a time, because drivers died with them
 patience.py      waits out a database that does not answer
 ending.py        gives back what is held, stops the parts
 observer.py      what the driver tells about itself

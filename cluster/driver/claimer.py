@@ -55,7 +55,7 @@ class ClaimedBatch(NamedTuple):
 
 class Claimer(threading.Thread):
     """batch: executions of one claim at most. poll_interval: seconds. notify: takes ClaimedBatch and LeaseGone. budget:
-    in bytes, while the driver holds nothing."""
+    in bytes, while the driver holds nothing. apart: of which executions the driver wants to begin one at a time."""
 
     def __init__(
         self,
@@ -68,8 +68,10 @@ class Claimer(threading.Thread):
         notify: Callable[[object], None],
         patience: Patience | None = None,
         budget: Budget = UNBOUNDED,
+        apart: Callable[[Claimed], bool] = lambda _: False,
     ) -> None:
         super().__init__(name="claimer", daemon=True)
+        self._apart = apart
         self._store = store
         self._incarnation = incarnation
         self._queues = list(queues)
@@ -165,6 +167,8 @@ class Claimer(threading.Thread):
         claimed, asked = self._patience("claim", lambda: self._claims.ask(claim, limit), self._ended)
         if claimed:
             failpoints.hit("after_claim")
+            if apart := [each.id for each in claimed if self._apart(each)]:
+                self._patience("stand apart", lambda: self._store.stand_apart(self._incarnation, apart), self._ended)
             batch = self._load(claimed)
             failpoints.hit("after_load")
         with self._changed:

@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from dray.actors.pool.pool import RunnerInfo
 from dray.cluster import logs
+from dray.cluster.driver.claimer import Found
 from dray.cluster.driver.committer import LeaseGone
 from dray.cluster.driver.patience import Answer, Patience, Stopped
+from dray.cluster.driver.suspects import BeginsAlone
 from dray.store.driver_store import DriverStore
 
 log = logs.get("clerk")
@@ -24,7 +26,7 @@ class RunnerEntered(NamedTuple):
 
 
 class Clerk:
-    """notify: takes RunnerEntered, and LeaseGone when the database refuses for good."""
+    """notify: takes RunnerEntered, BeginsAlone, and LeaseGone when the database refuses for good."""
 
     def __init__(
         self,
@@ -47,6 +49,10 @@ class Clerk:
     def leave(self, db_id: int, reason: str) -> None:
         self._thread.submit(self._leave, db_id, reason)
 
+    def begin_alone(self, found: Found) -> None:
+        """BeginsAlone follows once the database knows."""
+        self._thread.submit(self._begin_alone, found)
+
     def stop(self) -> None:
         self._ended.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -59,6 +65,18 @@ class Clerk:
         if db_id is not None:
             log.info("runner ready", runner=info.name, host=info.host, pid=info.pid, ray_node=info.node_id)
             self._notify(RunnerEntered(runner, db_id))
+
+    def _begin_alone(self, found: Found) -> None:
+        def begin() -> bool:
+            self._store.stand_apart(self._incarnation, (), found.claim.id)
+            return True
+
+        if self._ask("begin an execution alone", begin):
+            log.warning(
+                "drivers died with this execution: it runs alone",
+                execution=found.claim.id, deaths=found.claim.crash_count,
+            )  # fmt: skip
+            self._notify(BeginsAlone(found))
 
     def _leave(self, db_id: int, reason: str) -> None:
         log.warning("runner ended", runner=db_id, reason=reason)

@@ -26,7 +26,7 @@ from typing import Any
 from dray.actors.messages import FailureType
 from dray.actors.pool.pool import Collected, News, Pool, RunnerLost, RunnerReady
 from dray.cluster import failpoints, logs
-from dray.cluster.driver.claimer import ClaimedBatch
+from dray.cluster.driver.claimer import ClaimedBatch, Found
 from dray.cluster.driver.clerk import RunnerEntered
 from dray.cluster.driver.committer import CommitDone, LeaseGone, NotHeld, Refused
 from dray.cluster.driver.ending import release, stop_all
@@ -35,6 +35,7 @@ from dray.cluster.driver.holding import Holding, refused
 from dray.cluster.driver.housekeeper import Controls
 from dray.cluster.driver.observer import Observer, Parts
 from dray.cluster.driver.options import Drain, DriverOptions
+from dray.cluster.driver.suspects import BeginsAlone, Suspects, is_suspect
 from dray.cluster.driver.threads import Threads
 from dray.cluster.errors import RunnersMissing
 from dray.cluster.execution.commands import (
@@ -65,6 +66,7 @@ log = logs.get("driver")
 class Driver:
     """One incarnation: run() once, from the thread that decides. The other methods may be called from anywhere.
 
+    earlier: incarnations of this process that lost their lease; taken out once the database knows that it lives.
     make_pool: given the function that takes pool events. listener: None = poll. info: shown beside the lease.
     """
 
@@ -77,7 +79,10 @@ class Driver:
         options: DriverOptions,
         info: dict[str, Any],
         observer: Observer | None = None,
+        earlier: list[str] | None = None,
     ) -> None:
+        self._earlier = [] if earlier is None else earlier
+        self._suspects = Suspects()
         self.incarnation = incarnation
         self._store = store
         self._options = options
@@ -100,6 +105,7 @@ class Driver:
             RunnerReady: self._on_pool,
             RunnerLost: self._on_pool,
             RunnerEntered: lambda event, _: self._pool.admit(event.runner, event.db_id),
+            BeginsAlone: self._on_begins_alone,
             Refused: self._on_refused,
             NotHeld: self._on_not_held,
             Controls: self._on_controls,
@@ -120,6 +126,9 @@ class Driver:
         options, put = self._options, self._inbox.put
         registered = time.monotonic()
         self._store.register(self.incarnation, options.lease_ttl, self._info)
+        while self._earlier:
+            self._store.outlived(self._earlier[-1])
+            self._earlier.pop()
         self._pool = self._hands.pool = self._make_pool(put)
         threads = Threads(self._store, self.incarnation, options, self._listener, registered, put, self._observer.wrote)
         self._clerk, self._committer, self._claimer = threads.clerk, threads.committer, threads.claimer
@@ -182,6 +191,10 @@ class Driver:
         if not self._pool.default.proved:  # what it took, a driver whose runners start could do
             self._pool.default.prove()
             return
+        if (alone := self._suspects.next(self._runs, not self._runs)) is not None and self._drain_until is None:
+            self._clerk.begin_alone(alone)
+        if self._suspects.keep_others_out:
+            return
         room = self._options.concurrency - len(self._runs)
         bytes_left = self._options.held_bytes - self._runs.bytes
         if room <= 0 or bytes_left <= 0 or self._drain_until is not None or self._pool.backlog > self._pool.capacity:
@@ -205,16 +218,26 @@ class Driver:
                 self._runs.add(end.run, found)
                 self._hands.entries.append(end)
                 continue
-            assert isinstance(found.graph, Graph)
-            if (earlier := self._runs.get(found.claim.id)) is not None:
-                self._drop(earlier)  # of a claim that is over: nothing more of it would be written
-            run = ExecutionRun(found.claim, found.graph, self._options.policy)
-            self._runs.add(run, found)
-            self._handle(run, Begin(found.stored, found.signals, found.children), now)
+            if is_suspect(found.claim, self._options):
+                self._suspects.waiting.append(found)
+            else:
+                self._begin(found, now)
         if self._early:
             self._housekeeper.look_again(self._early)
             self._early = set()
         failpoints.hit("after_plan")
+
+    def _begin(self, found: Found, now: float) -> None:
+        assert isinstance(found.graph, Graph)
+        if (earlier := self._runs.get(found.claim.id)) is not None:
+            self._drop(earlier)  # of a claim that is over: nothing more of it would be written
+        run = ExecutionRun(found.claim, found.graph, self._options.policy)
+        self._runs.add(run, found)
+        self._handle(run, Begin(found.stored, found.signals, found.children), now)
+
+    def _on_begins_alone(self, event: BeginsAlone, now: float) -> None:
+        self._begin(event.found, now)
+        self._suspects.begins()
 
     def _on_pool(self, event: Any, now: float) -> None:
         news = self._pool.handle(event)

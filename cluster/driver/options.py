@@ -10,7 +10,7 @@ from dray.cluster.execution.attempts import Policy
 
 
 class DriverOptions(NamedTuple):
-    """Times in seconds; see cluster/settings.py for the meaning of each."""
+    """Times in seconds; see cluster/settings.py for the meaning of each. one_process: nodes run in the driver's."""
 
     queues: tuple[str, ...]
     concurrency: int
@@ -24,6 +24,7 @@ class DriverOptions(NamedTuple):
     keep: float | None = None
     held_bytes: int = 1 << 30
     schedules: Bounds = Bounds()
+    one_process: bool = False
 
 
 class Drain(NamedTuple):

@@ -14,6 +14,7 @@ from dray.cluster.driver.lease_keeper import LeaseKeeper
 from dray.cluster.driver.options import DriverOptions
 from dray.cluster.driver.patience import Patience
 from dray.cluster.driver.scheduler import Scheduler
+from dray.cluster.driver.suspects import is_suspect
 from dray.store.driver_store import DriverStore
 from dray.store.listener import Listener
 from dray.store.records import Budget
@@ -41,6 +42,7 @@ class Threads:
         self.claimer = Claimer(
             store, incarnation, options.queues, options.claim_batch, options.poll_interval, listener is not None, put,
             patience, Budget(options.held_bytes, options.held_bytes, options.policy.crash_limit),
+            lambda claim: is_suspect(claim, options),
         )  # fmt: skip
         hint = self.claimer.hint
         self.housekeeper = Housekeeper(

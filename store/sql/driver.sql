@@ -27,6 +27,14 @@ SELECT driver::text, host, pid, requeued, planned, has_left FROM dray.reap_next(
 -- running -> queued for what this incarnation holds, and its end; see the function. moved NULL: it was reaped before.
 SELECT moved, has_left FROM dray.release(%(driver)s::uuid, %(most)s);
 
+-- name: outlived
+-- Its process lives: its end was no crash; see the function.
+SELECT dray.outlived(%(driver)s::uuid);
+
+-- name: stand_apart
+-- Executions that this incarnation holds and has not begun: more of them, and one less.
+UPDATE dray.driver SET apart = array_remove(apart || %(more)s::uuid[], %(less)s::uuid) WHERE id = %(driver)s::uuid;
+
 -- name: register_runner
 INSERT INTO dray.runner (driver, node_id, host, pid, name)
 VALUES (%(driver)s::uuid, %(node_id)s, %(host)s, %(pid)s, %(name)s) RETURNING id;

@@ -82,3 +82,29 @@ def test_progress_of_others_does_not_help(store: DriverStore, client: Client, sq
     store.claim(incarnation, QUEUES, 9)
     store.commit(incarnation, [outcome(other)], [end(other)])
     assert life.die(incarnation) == 2
+
+
+def test_what_stood_apart_did_not_die_with_its_driver(store: DriverStore, client: Client, sql: Sql) -> None:
+    begun, apart, later = submitted(client, 3)
+    incarnation = register(store)
+    store.claim(incarnation, QUEUES, 9)
+    store.stand_apart(incarnation, [apart, later])
+    store.stand_apart(incarnation, (), later)
+    expire(sql, incarnation)
+    assert [each.requeued for each in store.reap()] == [3]
+    assert [client.get(each).crash_count for each in (begun, apart, later)] == [1, 0, 1]
+
+
+def test_an_incarnation_whose_process_lives_has_not_crashed(store: DriverStore, client: Client, sql: Sql) -> None:
+    """Whether others took its executions away before it said so, or not; and saying it twice takes away no more."""
+    life = Life(store, client, sql)
+    life.die(life.claim())
+    lived = life.claim()
+    assert life.die(lived) == 2
+    for _ in range(2):
+        store.outlived(lived)
+        assert client.get(life.execution).crash_count == 1
+    lived = life.claim()
+    store.outlived(lived)
+    assert [each.requeued for each in store.reap()] == [1], "at once, though its lease has not run out"
+    assert client.get(life.execution).crash_count == 1

@@ -1,4 +1,4 @@
-"""Attempts are integers."""
+"""Attempts are integers; a crash counts against what died with it."""
 
 from __future__ import annotations
 
@@ -10,3 +10,4 @@ down_revision = "0011"
 
 def upgrade() -> None:
     run("0010_integers.sql")
+    run("0010_crashes.sql")
