@@ -180,6 +180,8 @@ class Drive(Answers):
         edges = self.stored["edges"]
         ends = [each["id"] for each in self.stored["nodes"] if each["type"] not in ("break", "continue")]
         ends = [each for each in ends if not any(e["from"] == each and e.get("role") != "body" for e in edges)]
+        inside = {each for region in self.stored.get("regions", []) for each in region["nodes"]}
+        ends = [each for each in ends if each not in inside]
         found = {
             each.node_key: INPUT if each.outcome is None else json.loads(each.outcome)
             for each in self.log

@@ -308,7 +308,7 @@ class Interpreter(Loops, Failures):
                 or (self.what.is_loop(e.source) and e.origin.head == e.source)
             )
         }
-        ends = [each for each in self.what.nodes if each not in leaving and each not in self.what.jumps]
+        ends = [each for each in self.what.root.units if each not in leaving and each not in self.what.jumps]
         found = {unit: self.root.output.get(unit) for unit in ends if self.root.state.get(unit) == "done"}
         if len(ends) == 1:
             return found.get(ends[0])

@@ -12,22 +12,12 @@ def _forks(graph: Graph) -> list[Graph]:
     return [each for each in graph["nodes"] if each.get("parallel_wait_mode") in ("any", "n_of_m")]
 
 
-def _side_by_side(graph: Graph, difference: str) -> bool:
-    """In the first turn of a loop a variable is seen that a node beside the reader has set in that turn."""
-    return "reads" in difference and "vars." in difference and "]/" in difference
-
-
 def _failed_past_the_meet(graph: Graph, difference: str) -> bool:
     """A fork with a failed edge past the node where its branches meet does not cancel the others."""
     forks = {each["id"] for each in _forks(graph)}
     return difference.startswith("engine runs") and any(
         edge["from"] in forks and edge.get("branch") == "failed" for edge in graph["edges"]
     )
-
-
-def _skipped_fork(graph: Graph, difference: str) -> bool:
-    """A fork that was skipped bears the failures of nodes that another way led to."""
-    return bool(_forks(graph)) and "parallel_failed" in difference
 
 
 def _merge_behind_a_fork(graph: Graph, difference: str) -> bool:
@@ -42,9 +32,7 @@ def _error_behind_a_finally(graph: Graph, difference: str) -> bool:
 
 
 KNOWN: list[Callable[[Graph, str], bool]] = [
-    _side_by_side,
     _failed_past_the_meet,
-    _skipped_fork,
     _merge_behind_a_fork,
     _error_behind_a_finally,
 ]

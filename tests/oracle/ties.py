@@ -57,7 +57,7 @@ class Ties:
             between = {e for e in region.above[unit] if previous in region.above[e]}
             guarded |= between
             known = between | {start, *chain}
-            if any(e.unit not in known for each in between for e in self.incoming(region, each)):
+            if any(e.unit not in known for each in between | {unit} for e in self.incoming(region, each)):
                 raise Unclear(f"a way leads around {start} into what it protects")
             self.always[unit] = (start, set(guarded) | set(chain[:place]))
             for each in between:
