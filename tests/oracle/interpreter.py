@@ -84,7 +84,15 @@ class Interpreter(Loops, Failures):
                 and self.reader.ran(scope, where, source)
             ):
                 found[source] = self.reader.output_of(scope, where, source)
+        if self.any_order(scope, unit):
+            arrived = {e.source for e in self.what.incoming(scope.region, unit) if scope.edges.get(e.number)}
+            found = {source: value for source, value in found.items() if source in arrived}
         return [[source, value] for source, value in found.items()]
+
+    def any_order(self, scope: Scope, unit: str) -> bool:
+        """Whether what it puts together comes in the order of arrival."""
+        meets = [each for each in self.what.forks if each.mode != "sequential" and each.meet == unit]
+        return any(scope.state.get(each.node) == "done" and each.node in scope.region.units for each in meets)
 
     # What is told to it
 
@@ -202,9 +210,11 @@ class Interpreter(Loops, Failures):
                 continue
             mine = [each for each in entering if each is edge or each.unit in private]
             if all(each.number in scope.edges for each in mine):
-                arrived += any(scope.edges[each.number] for each in mine)
+                came = any(scope.edges[each.number] for each in mine)
             else:
-                open_ones += 1
+                came, open_ones = False, open_ones + 1
+            arrived += came
+            if not came:
                 others.append((edge, private))
         rest = [e for e in entering if not any(e is edge or e.unit in private for edge, private in fork.branches)]
         if arrived >= fork.needed:
@@ -229,7 +239,9 @@ class Interpreter(Loops, Failures):
     def _start(self, scope: Scope, unit: str) -> None:
         entering = [each for each in self.what.incoming(scope.region, unit) if scope.edges.get(each.number)]
         led = {failure: None for each in entering for failure in scope.flows.get(each.number, ())}
-        scope.led[unit] = (*led, *scope.handed.get(unit, ()))
+        passed = self.what.passes.get(unit) if self.what.home.get(unit) is scope.region else None
+        behind = scope.led.get(passed, ()) if passed and passed not in scope.caught else ()
+        scope.led[unit] = (*led, *scope.handed.get(unit, ()), *(each for each in behind if each not in led))
         scope.tried[unit] = (1, 0, 0)
         kind = self.what.nodes[unit]["type"]
         if unit in scope.region.inner:
@@ -291,7 +303,7 @@ class Interpreter(Loops, Failures):
         if edge.label == "success":
             return True
         if edge.label is None:
-            return branch != "passed" or self.what.with_finally.get(unit) in (None, edge.target)
+            return branch != "passed" or self.what.behind.get(unit) in (None, edge.target)
         if self.what.nodes[unit]["type"] == "switch":
             cases = self.what.nodes[unit]["config"].get("cases", {})
             return edge.label == branch or (branch in cases and cases[branch] == edge.label)

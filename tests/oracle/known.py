@@ -8,34 +8,19 @@ from typing import Any
 Graph = dict[str, Any]
 
 
-def _forks(graph: Graph) -> list[Graph]:
-    return [each for each in graph["nodes"] if each.get("parallel_wait_mode") in ("any", "n_of_m")]
-
-
-def _failed_past_the_meet(graph: Graph, difference: str) -> bool:
-    """A fork with a failed edge past the node where its branches meet does not cancel the others."""
-    forks = {each["id"] for each in _forks(graph)}
-    return difference.startswith("engine runs") and any(
-        edge["from"] in forks and edge.get("branch") == "failed" for edge in graph["edges"]
-    )
+def _entered_with_the_body(graph: Graph, difference: str) -> bool:
+    """A sequential branch waits for a node that an edge into the body leads to as well."""
+    return difference.startswith("engine runs") and any(each.get("sequential") for each in graph["nodes"])
 
 
 def _merge_behind_a_fork(graph: Graph, difference: str) -> bool:
-    """Behind any and n_of_m what a merge puts together is not in the order of the edges."""
-    return bool(_forks(graph)) and " merges " in difference
+    """A merge behind any or n_of_m takes what ran, where the page says what arrived; others have its order too."""
+    return " merges " in difference and any(
+        each.get("parallel_wait_mode") in ("any", "n_of_m") for each in graph["nodes"]
+    )
 
 
-def _error_behind_a_finally(graph: Graph, difference: str) -> bool:
-    """Behind a finally the error is seen that led to its catch, though no edge between the two was taken."""
-    kinds = {each["type"] for each in graph["nodes"]}
-    return "reads" in difference and "error." in difference and {"catch", "finally"} <= kinds
-
-
-KNOWN: list[Callable[[Graph, str], bool]] = [
-    _failed_past_the_meet,
-    _merge_behind_a_fork,
-    _error_behind_a_finally,
-]
+KNOWN: list[Callable[[Graph, str], bool]] = [_entered_with_the_body, _merge_behind_a_fork]
 
 
 def known(graph: Graph, difference: str) -> bool:

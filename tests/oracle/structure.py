@@ -33,7 +33,8 @@ class Structure(Ties):
             self._place(edge)
         self._incoming: dict[tuple[Region, str], list[Edge]] = {}
         self.handlers: dict[tuple[Region, str], str] = {}  # unit -> the catch or finally to which its failure leads
-        self.with_finally: dict[str, str] = {}  # catch -> the finally behind it
+        self.behind: dict[str, str] = {}  # catch -> the catch or finally behind it
+        self.passes: dict[str, str] = {}  # the other way round
         self.always: dict[str, tuple[str, set[str]]] = {}  # catch or finally -> its try, and what it waits for
         self.later: dict[
             tuple[Region, str], set[str]

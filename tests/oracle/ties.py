@@ -65,8 +65,7 @@ class Ties:
                     self.handlers.setdefault((region, each), unit)
             if place:
                 self.handlers.setdefault((region, previous), unit)
-                if end and previous in catches:
-                    self.with_finally[previous] = end
+                self.behind[previous], self.passes[unit] = unit, previous
             previous = unit
 
     def _forks(self, region: Region) -> list[Fork]:
