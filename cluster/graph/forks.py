@@ -279,7 +279,7 @@ def _in_order(view: View, fork: int, branches: _Branches) -> list[Added]:
     own: dict[int, int] = {}
     for item in branches.order:
         ways = {number_of.get(item) if source == fork else own.get(source) for source, _ in view.into[item]}
-        if len(ways) == 1 and (branch := ways.pop()) is not None:
+        if len(ways) == 1 and item not in view.entered and (branch := ways.pop()) is not None:
             own[item] = branch
     ends: list[list[int]] = [[] for _ in branches.starts]
     for item, branch in own.items():

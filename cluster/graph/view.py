@@ -15,8 +15,8 @@ from dray.cluster.graph.regions import ROOT, LabelledEdge, Regions
 class View:
     """Items are nodes, and one more for each cycle: len(home) + its index. A loop node stands for its body.
 
-    out, into: item -> (item, number of the edge) within one region. order: all items, each after its predecessors;
-    rank: item -> its place there.
+    out, into: item -> (item, number of the edge) within one region. entered: items that an edge into a body leads to.
+    order: all items, each after its predecessors; rank: item -> its place there.
     """
 
     def __init__(self, edges: Sequence[LabelledEdge], regions: Regions) -> None:
@@ -26,8 +26,12 @@ class View:
         count = self.nodes + len(regions.found)
         self.out: list[list[tuple[int, int]]] = [[] for _ in range(count)]
         self.into: list[list[tuple[int, int]]] = [[] for _ in range(count)]
+        self.entered: set[int] = set()
+        bodies = {each.header: index for index, each in enumerate(regions.found) if each.kind != "cycle"}
         for number, (source, target, _) in enumerate(edges):
-            if regions.roles[number] is None:
+            if regions.roles[number] == "body":
+                self.entered.add(self.item(target, bodies[source]))
+            elif regions.roles[number] is None:
                 region = regions.common(regions.home[source], regions.home[target])
                 start, end = self.item(source, region), self.item(target, region)
                 self.out[start].append((end, number))

@@ -199,6 +199,14 @@ class TestSequential:
         found = run(source(nodes, "b -> c; b -> f; c -> d; c -> e; d -> g; f -> g"), order=order)
         assert found.keys == ["b", "c", "d", "e", "f", "g"]
 
+    def test_what_an_edge_into_the_body_leads_to_as_well_is_not_waited_for(self) -> None:
+        nodes = [ROWS, {**node("f"), "sequential": True}, node("a"), node("x"), node("b")]
+        ways = "rows -body-> f -> a -> x -> rows; rows -body-> x; f -> b -> rows"
+        found = run(source(nodes, ways), {"rows": [1]})
+        assert found.called == ["rows[]", "rows[0]/f", "rows[0]/a", "rows[0]/x", "rows[0]/b"]
+        (order,) = [each for each in canonical(source(nodes, ways), HANDLERS)["added"] if each["role"] == "order"]
+        assert (order["from"], order["to"]) == ("a", "b")
+
 
 class TestWaysOutOfABody:
     """Decided when the loop ends, as its last turn took them, however that ended."""
