@@ -8,11 +8,6 @@ from typing import Any
 Graph = dict[str, Any]
 
 
-def _entered_with_the_body(graph: Graph, difference: str) -> bool:
-    """A sequential branch waits for a node that an edge into the body leads to as well."""
-    return difference.startswith("engine runs") and any(each.get("sequential") for each in graph["nodes"])
-
-
 def _merge_behind_a_fork(graph: Graph, difference: str) -> bool:
     """A merge behind any or n_of_m takes what ran, where the page says what arrived; others have its order too."""
     return " merges " in difference and any(
@@ -20,7 +15,7 @@ def _merge_behind_a_fork(graph: Graph, difference: str) -> bool:
     )
 
 
-KNOWN: list[Callable[[Graph, str], bool]] = [_entered_with_the_body, _merge_behind_a_fork]
+KNOWN: list[Callable[[Graph, str], bool]] = [_merge_behind_a_fork]
 
 
 def known(graph: Graph, difference: str) -> bool:

@@ -44,6 +44,9 @@ class Structure(Ties):
             self._tries(region)
             self._order(region)
         self.forks = [fork for region in self.regions for fork in self._forks(region)]
+        meets = [fork.meet for fork in self.forks if fork.mode != "sequential"]
+        if len(set(meets)) < len(meets):
+            raise Unclear("branches of two forks meet at one node")
         for fork in self.forks:
             if fork.mode == "sequential":
                 self._sequence(fork)

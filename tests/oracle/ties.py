@@ -117,7 +117,7 @@ class Ties:
                 unit
                 for unit in region.units
                 if unit not in found
-                and (into := self.incoming(region, unit))
+                and (into := [e for e in self.incoming(region, unit) if (e.source, e.label) != (edge.source, "failed")])
                 and all(e is edge or e.unit in found for e in into)
             }
             if not more:
