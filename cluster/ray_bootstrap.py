@@ -23,10 +23,8 @@ import math
 import os
 import re
 import secrets
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -87,16 +85,11 @@ def running(settings: Settings) -> Iterator[RayCluster]:
 
 
 def start(settings: Settings) -> RayCluster:
-    """Start or join Ray as the settings say; 3 to 6 s for one of our own. Raises RayUnavailable.
-
-    The handler of SIGTERM, which Ray replaces, is put back.
-    """
+    """Start or join Ray as the settings say; 3 to 6 s for one of our own. Raises RayUnavailable."""
     address = None if settings.ray_address == "local" else settings.ray_address
     _prepare(settings)
     if address not in (None, "auto"):
         _reach(address)
-    on_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.getsignal(signal.SIGTERM)
     try:
         with _without_credentials(settings.secrets) if address is None else _unchanged():
             return _init(settings, address)
@@ -109,9 +102,6 @@ def start(settings: Settings) -> RayCluster:
         if address is not None and (found := _VERSIONS.search(str(error))):
             raise RayMismatch(address, *found.groups()) from error
         raise RayUnavailable(address, _one_line(error)) from error
-    finally:
-        if on_main_thread:
-            signal.signal(signal.SIGTERM, previous)
 
 
 def stop() -> None:
@@ -142,7 +132,7 @@ def gone() -> str | None:
 
 def _init(settings: Settings, address: str | None) -> RayCluster:
     import ray
-    from ray._private import worker
+    from ray._private import utils, worker
     from ray.job_config import JobConfig
 
     # Off the main thread Ray warns that it leaves SIGTERM alone, which is what we want.
@@ -150,6 +140,9 @@ def _init(settings: Settings, address: str | None) -> RayCluster:
     # What the cluster tells its drivers (a runner was killed for its memory, nothing fits) Ray prints on stdout, in
     # yellow, whatever log_to_driver says: not where a program's result is expected, nor among lines of JSON.
     worker.print_to_stdstream = _told
+    # Ray would end this process with exit code 15 at a SIGTERM that comes while it starts: whoever stops us then has
+    # asked for a drain.
+    utils.set_sigterm_handler = lambda _: None
     # Under this name Ray's dashboard lists this process, among its jobs.
     config = JobConfig(metadata={"job_name": f"dray driver on {socket.gethostname()}", "dray": version("dray")})
     if address is None:

@@ -59,6 +59,25 @@ print(json.dumps({
 """
 
 
+STOPPED_EARLY = """
+import threading
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+over = threading.Event()
+def send():
+    while not over.wait(0.1):
+        os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=send, daemon=True).start()
+with ray_bootstrap.running(load(ray_num_cpus=1)) as cluster:
+    over.set()
+print(json.dumps({"told": len(told)}))
+"""
+
+
+def test_a_sigterm_that_comes_while_ray_starts_is_ours_too() -> None:
+    assert run(STOPPED_EARLY)["told"] > 1
+
+
 def test_a_ray_of_our_own_is_as_the_settings_say_and_knows_no_database() -> None:
     credentials = {
         "DRAY_DATABASE_URL": "postgres://u:s3cret@h/d",
