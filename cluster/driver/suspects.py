@@ -1,8 +1,10 @@
-"""Executions under which drivers died, where a driver and what it runs are one process: they run one at a time.
+"""Executions under which drivers died: they run one at a time, before any of them is condemned.
 
-Each death counts against all that the process ran, of which one may be the cause. So after the second one an execution
-is begun alone: when nothing else runs, and nothing else is begun before it is over or parked. Who dies then is the
-culprit. Those that wait for that stand apart in the database, where no crash counts against them.
+Each death counts against all that the driver held, of which one may be the cause. So an execution is then begun alone:
+when nothing else runs, and nothing else is begun before it is over or parked. Who dies then is the culprit. Those that
+wait for that stand apart in the database, where no crash counts against them. Where a driver and what it runs are one
+process, that begins after the second death; where nodes run elsewhere, they are rarely the cause of its death and may
+run for long, so it begins at the last death that the limit allows.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class BeginsAlone(NamedTuple):
 
 def is_suspect(claim: Claimed, options: DriverOptions) -> bool:
     """What has more deaths than the limit is not run at all."""
-    return options.one_process and SUSPECT <= claim.crash_count <= options.policy.crash_limit
+    limit = options.policy.crash_limit
+    return (SUSPECT if options.one_process else limit) <= claim.crash_count <= limit
 
 
 class Suspects:
