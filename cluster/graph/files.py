@@ -19,11 +19,11 @@ YAML = (".yaml", ".yml")
 def canonical_graph(source: Any, handlers: Sequence[str] = ()) -> dict[str, Any]:
     """The form of a graph that Client.apply_workflow stores. handlers: modules, beside the built-in node types.
 
-    source: a graph, or the platform's workflow around one: {"name", "graph_config": {...}, "trigger_config": {...}}.
-    Raises GraphInvalid with every problem, HandlerLoadError.
+    source: a graph, or the platform's workflow around one: {"name", "graph_config": {...}, "trigger_config": {...},
+    "is_active": false}. Raises GraphInvalid with every problem, HandlerLoadError.
     """
     if isinstance(source, dict) and "nodes" not in source and isinstance(source.get("graph_config"), dict):
-        given = {} if source.get("trigger_config") is None else {"trigger_config": source["trigger_config"]}
+        given = {key: source[key] for key in ("trigger_config", "is_active") if source.get(key) is not None}
         source = {**given, **source["graph_config"]}
     return canonical(source, load_handlers(handlers))
 

@@ -5,6 +5,7 @@
 
 Both may say it, if they say the same. It is stored beside the nodes as "schedule", which is read like trigger_config:
 {"kind", "expression", "zone", "overlap"?, "missed"?, "missed_limit"?, "input"?, "priority"?, "queue"?, "paused"?}.
+`"is_active": false` beside the nodes, where the platform has it for the workflow, pauses it.
 """
 
 from __future__ import annotations
@@ -123,6 +124,8 @@ def read_schedule(source: Any, nodes: Sequence[RawNode], findings: Findings) -> 
         value = next((found for _, each in asking if (found := getattr(each, name)) is not None), None)
         if value is not None:
             stored[name] = value
+    if isinstance(source, dict) and source.get("is_active") is False:
+        stored["paused"] = True
     return stored
 
 

@@ -137,3 +137,18 @@ def test_the_platforms_row_of_a_workflow_is_read() -> None:
     }
     assert canonical_graph(whole) == {**canonical_graph(inner), "schedule": NIGHTLY}
     assert canonical_graph({"name": "w", "graph_config": inner, "trigger_config": None}) == canonical_graph(inner)
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {"trigger_config": {"type": "schedule", "cron": "0 3 * * *", "is_active": True}},
+        {"trigger_config": {}, "graph_config": {"nodes": graph(None, CRON)["nodes"], "edges": []}},
+    ],
+)
+def test_the_schedule_of_a_workflow_that_is_not_active_begins_paused(trigger: dict[str, Any]) -> None:
+    bare = {"nodes": graph()["nodes"], "edges": []}
+    workflow = {"name": "nightly", "version": 1, "graph_config": bare, "is_active": False, **trigger}
+    assert canonical_graph(workflow)["schedule"] == {**NIGHTLY, "paused": True}
+    assert canonical_graph({**workflow, "is_active": True})["schedule"].get("paused", False) is False
+    assert canonical_graph(canonical_graph(workflow)) == canonical_graph(workflow)
