@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -67,6 +68,23 @@ def hold(config: HoldConfig, ctx: NodeContext) -> None:
 def crash(config: dict[str, Any], ctx: NodeContext) -> None:
     """Ends its runner's process."""
     os._exit(13)
+
+
+@handler("massacre")
+def massacre(config: dict[str, Any], ctx: NodeContext) -> None:
+    """Kills every runner of its Ray node, its own last."""
+    me, raylet = os.getpid(), os.getppid()
+    workers = []
+    for each in Path("/proc").iterdir():
+        if each.name.isdigit() and int(each.name) != me:
+            try:
+                parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == raylet and (each / "cmdline").read_bytes().startswith(b"ray::RunnerActor"):
+                    workers.append(int(each.name))
+            except OSError:
+                continue
+    for pid in [*workers, me]:
+        os.kill(pid, signal.SIGKILL)
 
 
 @handler("stuck")

@@ -89,3 +89,19 @@ def test_whatever_a_handler_does_only_its_own_execution_fails(
         "JOIN dray.workflow w ON w.id = e.workflow_id WHERE w.name = 'good' AND c.kind = 'l' AND c.attempt > 3"
     )
     assert innocent == [(0,)], "whom crashing nodes took along twice runs alone, and completes"
+
+
+def test_one_that_kills_all_runners_again_and_again_condemns_only_itself(
+    database: str, client: Client, sql: Sql, tmp_path: Path
+) -> None:
+    culprit = client.submit(apply(client, "massacre", {"id": "n", "type": "massacre"}))
+    slow = {"id": "n", "type": "effect", "config": {"seconds": 1.0}}
+    innocent = client.submit_many(apply(client, "innocent", slow), [{}] * 8)
+    with driver(database, tmp_path, executor="ray", runners=3, runner_cpus=0.1, runner_concurrency=8) as running:
+        error = client.wait(culprit, PATIENCE).error
+        assert error is not None
+        assert error["type"] == "poison", running.said
+        assert {client.wait(each, PATIENCE).status for each in innocent} == {"completed"}, running.said
+        assert running.stop() == 0
+    lost = [[each.kind for each in client.attempts(execution)].count("lost") for execution in innocent]
+    assert max(lost) <= 2, "then each runs apart from the others"
