@@ -2,6 +2,7 @@
 
     ActorsError
     ├── NodeError              this attempt failed; retried if `retryable`
+    │   ├── TimedOut           it ran out of time: a failure of type `timeout`
     │   ├── ChildFailed        an execution that the node started and waited for did not complete: never retried
     │   ├── WaitTimedOut       what the node waited for did not come in time: never retried
     │   ├── FailedAgain        the failure of another node, handed on by one that could have taken it; never retried
@@ -38,6 +39,10 @@ class NodeError(ActorsError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class TimedOut(NodeError):
+    """What the node did was not over in time. The type of the failure is `timeout`, as if the runner had ended it."""
 
 
 class FailedAgain(NodeError):

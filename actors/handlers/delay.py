@@ -81,5 +81,7 @@ def delay(config: DelayConfig, ctx: NodeContext) -> Wait | Again:
     if ctx.evaluate(config.condition_expression, now=datetime.now(UTC), elapsed=elapsed):
         return Wait(0.0, done)
     if elapsed >= config.timeout_seconds:
-        raise WaitTimedOut(f"the condition did not hold within {config.timeout_seconds:g} s: raise timeout_seconds")
+        raise WaitTimedOut(
+            f"timed out: the condition did not hold within {config.timeout_seconds:g} s: raise timeout_seconds"
+        )
     return Again(min(config.interval_seconds, config.timeout_seconds - elapsed), {"since": since})

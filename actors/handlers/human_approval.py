@@ -44,7 +44,7 @@ def human_approval(config: HumanApprovalConfig, ctx: NodeContext) -> Branch | Wa
     if ctx.news.signal is None:
         if config.on_timeout is None:
             raise WaitTimedOut(
-                f"nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, or draw an "
+                f"timed out: nobody answered within {config.timeout_seconds:g} s: raise timeout_seconds, or draw an "
                 "edge `timeout` or `failed`"
             )
         return Branch(config.on_timeout, {"decision": None, "timed_out": True})

@@ -43,8 +43,8 @@ def sub_workflow(config: SubWorkflowConfig, ctx: NodeContext) -> WaitForChild | 
     child = ctx.news.child
     if child is None:
         raise WaitTimedOut(
-            f"the execution of workflow {name!r} did not end within {config.timeout_seconds:g} s and is cancelled: "
-            "raise timeout_seconds"
+            f"timed out: the execution of workflow {name!r} did not end within {config.timeout_seconds:g} s and is "
+            "cancelled: raise timeout_seconds"
         )
     if child["status"] != "completed":
         raise ChildFailed(f"execution {child['id']} of workflow {name!r} {child['status']}{_why(child.get('error'))}")

@@ -7,9 +7,9 @@ catch     runs in any case. A failure of a protected node leads here: then the e
           Output: {"caught": bool, "error": {"type", "message", "node"} | null, "result"}
 finally   runs in any case; if a failure led here, it fails again with it. Output: {"result"}
 
-A catch with an error_type fails again with what is not of that type, as if it were not there. error_handler (run when
-something was caught) and finally_code (always) are Python texts, run as by a code node, with {"error"} as JSON on
-stdin; result is the value of their variable `result`, null without a text.
+A wait whose time was over is a `timeout` too. A catch with an error_type fails again with what is not of that type, as
+if it were not there. error_handler (run when something was caught) and finally_code (always) are Python texts, run as
+by a code node, with {"error"} as JSON on stdin; result is the value of their variable `result`, null without a text.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from dray.actors.context import Branch, NodeContext
-from dray.actors.errors import FailedAgain
+from dray.actors.errors import FailedAgain, WaitTimedOut
 from dray.actors.expressions.config import Raw
+from dray.actors.messages import FailureType
 from dray.actors.outside.script import Script, run_script
 from dray.actors.registry import NodeConfig, handler
 
 SECONDS = 30.0  # for a text in a config, as for a code node that says nothing
+TOO = {WaitTimedOut.__name__: FailureType.TIMEOUT}  # type -> what it is as well
 ANY = frozenset({"", "*", "any", "all", "error", "exception"})
 
 
@@ -62,7 +64,8 @@ async def catch(config: CatchConfig, ctx: NodeContext) -> Branch:
     if error is None:
         return Branch("passed", {"caught": False, "error": None, "result": None})
     wanted = {each.lower() for each in config.error_type} - {""}
-    if wanted and not wanted & (ANY | {str(error.get("type", "")).lower()}):
+    kind = str(error.get("type", ""))
+    if wanted and not wanted & (ANY | {kind.lower(), TOO.get(kind, kind).lower()}):
         raise _again(error)
     return Branch("caught", {"caught": True, "error": dict(error), "result": await _run(config.error_handler, ctx)})
 

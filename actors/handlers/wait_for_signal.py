@@ -32,7 +32,7 @@ def wait_for_signal(config: WaitForSignalConfig, ctx: NodeContext) -> WaitForSig
         return WaitForSignal(config.signal_name, config.timeout_seconds)
     if ctx.news.signal is None:
         raise WaitTimedOut(
-            f"no signal {config.signal_name!r} came within {config.timeout_seconds:g} s: send it earlier, raise "
-            "timeout_seconds, or draw an edge `failed`"
+            f"timed out: no signal {config.signal_name!r} came within {config.timeout_seconds:g} s: send it earlier, "
+            "raise timeout_seconds, or draw an edge `failed`"
         )
     return {"signal": config.signal_name, "payload": ctx.news.signal.get("payload")}

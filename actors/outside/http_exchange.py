@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import httpx
 
-from dray.actors.errors import ConfigError, NodeError
+from dray.actors.errors import ConfigError, NodeError, TimedOut
 from dray.actors.outside.environment import hide
 from dray.actors.outside.foreign import json_of, text_of
 from dray.actors.outside.http_client import Follow, client_of_loop, send
@@ -62,7 +62,7 @@ async def exchange(
 ) -> Answer:
     """The answer, whatever its status. url: checked_url(). max_bytes: of its decoded body.
 
-    Raises NodeError, ConfigError.
+    Raises NodeError, TimedOut, ConfigError.
     """
     name = name_of(method, url, not secret_path)
     try:
@@ -72,7 +72,7 @@ async def exchange(
     try:
         response, body, cut = await asyncio.wait_for(send(request, max_bytes, follow_redirects), seconds)
     except TimeoutError:
-        raise NodeError(f"{name}: no complete answer within {seconds:.3g} s") from None
+        raise TimedOut(f"{name} timed out: no complete answer within {seconds:.3g} s") from None
     except httpx.LocalProtocolError as error:
         raise ConfigError(f"{name} cannot be sent: {error}; correct the headers") from None
     except httpx.RequestError as error:

@@ -16,7 +16,7 @@ from email.policy import SMTP
 from email.utils import localtime
 from typing import NamedTuple
 
-from dray.actors.errors import ConfigError, NodeError
+from dray.actors.errors import ConfigError, NodeError, TimedOut
 from dray.actors.outside.environment import setting
 
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
@@ -112,7 +112,7 @@ async def send(mail: EmailMessage, to: list[Address], through: Server, seconds: 
             seconds,
         )
     except TimeoutError:
-        raise NodeError(f"{place} has not taken the message within {seconds:.3g} s") from None
+        raise TimedOut(f"{place} timed out: it has not taken the message within {seconds:.3g} s") from None
     except aiosmtplib.SMTPAuthenticationError as error:
         text = f"{place} refused SMTP_USER and SMTP_PASSWORD: {_said(error)}"
         raise NodeError(text) if error.code < 500 else ConfigError(text) from None

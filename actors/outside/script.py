@@ -30,7 +30,7 @@ from asyncio.subprocess import Process
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from dray.actors.errors import NodeError
+from dray.actors.errors import NodeError, TimedOut
 from dray.actors.outside.foreign import json_of, text_of
 
 MAX_OUTPUT = 1 << 20  # bytes of each of stdout, stderr and result
@@ -128,7 +128,7 @@ async def _run(
     try:
         return await asyncio.wait_for(process.wait(), script.seconds)
     except TimeoutError:
-        raise NodeError(f"code did not end within {script.seconds:.3g} s: {_last_lines(stderr)}") from None
+        raise TimedOut(f"code timed out: it did not end within {script.seconds:.3g} s: {_last_lines(stderr)}") from None
     finally:
         os.close(write)
         await _ended(process)

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from dray.actors.context import Again, Branch, Wait, WaitForChild, WaitForSignal
-from dray.actors.errors import ConfigError, FailedAgain, NodeError
+from dray.actors.errors import ConfigError, FailedAgain, NodeError, TimedOut, WaitTimedOut
 from dray.actors.messages import ChildStart, FailureType, NodeFailure, NodeResult
 from dray.actors.outside import environment
 from dray.actors.runner.form import one_form
@@ -24,7 +24,7 @@ from dray.plain import Encoder, NotPlain, text_problem
 MAX_TEXT = 2_000  # characters of a failure's message
 MAX_LABEL = 200  # characters of a branch
 MAX_TRACE = 8 << 10  # bytes of a traceback
-_OWN = frozenset(FailureType)
+_OWN = frozenset(FailureType) | {WaitTimedOut.__name__}
 MAX_WAIT = 100 * 366 * 24 * 3600.0  # seconds; far from where a date overflows
 
 _encoder = Encoder(refused=(Again, Branch, Wait, WaitForChild, WaitForSignal), form=one_form)  # an answer in an answer
@@ -100,14 +100,14 @@ def failed(number: int, failure: NodeFailure, duration_ms: int = 0) -> NodeResul
 
 
 def failure_of(error: BaseException) -> NodeFailure:
-    """Any exception as a failure. A ConfigError has the type "config", all others the name of their class, or that of
-    the failure which they hand on."""
+    """Any exception as a failure. A ConfigError has the type "config", a TimedOut "timeout", all others the name of
+    their class, or that of the failure which they hand on."""
     if isinstance(error, ConfigError):
         return NodeFailure(FailureType.CONFIG, one_text(error), retryable=False, trace=trace_of(error))
     if isinstance(error, FailedAgain):
         node = None if error.node is None else clean(error.node, 200)
         return NodeFailure(clean(error.type, 200), one_text(error), retryable=False, node=node)
-    name = _type_name(type(error))
+    name = FailureType.TIMEOUT if isinstance(error, TimedOut) else _type_name(type(error))
     trace = trace_of(error)
     if isinstance(error, NodeError):
         retryable, after = bool(getattr(error, "retryable", True)), _seconds(getattr(error, "retry_after", None))
@@ -138,7 +138,7 @@ def _type_name(kind: type[BaseException]) -> str:
     """A class whose name is one of Dray's own types must not pass for it: `module.name`, and no type of ours has a
     dot."""
     name = clean(kind.__name__, 200)
-    return clean(f"{kind.__module__}.{name}", 200) if name in _OWN else name
+    return clean(f"{kind.__module__}.{name}", 200) if name in _OWN and kind is not WaitTimedOut else name
 
 
 def one_text(error: BaseException) -> str:

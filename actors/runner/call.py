@@ -197,6 +197,8 @@ class Call:
         if self.overdue and not isinstance(error, NodeError):  # a NodeError says it better
             return self.timed_out("")
         failure = failure_of(error)
+        if self.overdue and type(error) is NodeError:  # it stopped when it was told to
+            failure = failure._replace(type=FailureType.TIMEOUT, message=clean(f"timed out: {failure.message}"))
         if failure.trace is not None:
             ctx = self.ctx
             where = {"execution_id": ctx.execution_id, "node_key": ctx.node_key, "attempt": ctx.attempt}
@@ -204,7 +206,7 @@ class Call:
         return failure
 
     def timed_out(self, more: str) -> NodeFailure:
-        text = f"did not end within {self.task.timeout:g} s{more}: raise the node's timeout, or make it do less"
+        text = f"did not end within {self.task.timeout:g} s{more}: it timed out; raise the node's timeout, or make it do less"
         return NodeFailure(FailureType.TIMEOUT, text, retryable=True)
 
     def milliseconds(self) -> int:

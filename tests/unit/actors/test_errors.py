@@ -18,6 +18,7 @@ from dray.actors.errors import (
     NodeError,
     RegistryError,
     SignatureInvalid,
+    TimedOut,
     UnknownHandler,
     WaitTimedOut,
 )
@@ -29,6 +30,7 @@ EXAMPLES = [
     FailedAgain("ValueError", "no", "work"),
     ConfigError("bad field"),
     ChildFailed("it failed"),
+    TimedOut("no answer", retry_after=3.0),
     WaitTimedOut("nothing came"),
     ExpressionError("bad expression"),
     UnknownHandler("no such type"),

@@ -49,9 +49,8 @@ def test_a_plain_handler_that_never_returns_is_answered_for(harness: Harness, re
     for result in harness.wait(ids):
         assert result.failure is not None
         assert (result.failure.type, result.failure.retryable) == ("timeout", True)
-        assert (
-            "did not end within 0.05 s and did not stop when told: raise the node's timeout" in result.failure.message
-        )
+        text = "did not end within 0.05 s and did not stop when told: it timed out; raise the node's timeout"
+        assert text in result.failure.message
         assert result.duration_ms >= 200
     assert harness.retiring == "e1/n7 (hangs) did not end within 0.05 s and did not stop when told"
     assert harness.output("quick") == 1, "its thread was replaced"
@@ -83,12 +82,12 @@ def test_a_handler_that_stops_when_told_keeps_its_runner(harness: Harness) -> No
         raise RuntimeError("stopped")
 
     failure = harness.run("listens", timeout=SOON).failure
-    text = "did not end within 0.05 s: raise the node's timeout, or make it do less"
+    text = "did not end within 0.05 s: it timed out; raise the node's timeout, or make it do less"
     assert failure == NodeFailure("timeout", text, True)
     assert harness.retiring is None
 
 
-def test_its_own_word_counts_more_than_ours(harness: Harness) -> None:
+def test_what_it_says_of_its_end_is_in_the_timeout(harness: Harness) -> None:
     @handler("explains")
     def explains(config: dict[str, Any], ctx: NodeContext) -> None:
         ctx.cancel.wait(PATIENCE)
@@ -96,7 +95,7 @@ def test_its_own_word_counts_more_than_ours(harness: Harness) -> None:
 
     failure = harness.run("explains", timeout=SOON).failure
     assert failure is not None
-    assert failure._replace(trace=None) == NodeFailure("NodeError", "half of it is done", False)
+    assert failure._replace(trace=None) == NodeFailure("timeout", "timed out: half of it is done", False)
 
 
 def test_an_answer_within_the_grace_counts(harness: Harness) -> None:
