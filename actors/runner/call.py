@@ -206,7 +206,8 @@ class Call:
         return failure
 
     def timed_out(self, more: str) -> NodeFailure:
-        text = f"did not end within {self.task.timeout:g} s{more}: it timed out; raise the node's timeout, or make it do less"
+        todo = "it timed out; raise the node's timeout, or make it do less"
+        text = f"did not end within {self.task.timeout:g} s{more}: {todo}"
         return NodeFailure(FailureType.TIMEOUT, text, retryable=True)
 
     def milliseconds(self) -> int:
