@@ -52,13 +52,15 @@ MOST_COMPARED = 200  # names that are looked through for one that was meant
 
 
 class References(NamedTuple):
-    """Which values a config can touch. nodes: ids that it names. any_node: it computes an id, which may be any."""
+    """Which values a config can touch. nodes: ids that it names. any_node: it computes an id, which may be any.
+    variables: names that it names; it may compute others."""
 
     input: bool
     vars: bool
     nodes: frozenset[str]
     error: bool = False
     any_node: bool = False
+    variables: frozenset[str] = frozenset()
 
 
 class Prepared(NamedTuple):
@@ -90,7 +92,8 @@ def prepare(
     computed = any(path == ("nodes",) for path in paths)
     nodes = frozenset(str(path[1]) for path in paths if path[0] == "nodes" and len(path) > 1 and path[1] in node_ids)
     roots = {path[0] for path in paths}
-    references = References(bool(roots & OF_INPUT), "vars" in roots, nodes, "error" in roots, computed)
+    variables = frozenset(str(path[1]) for path in paths if path[0] == "vars" and len(path) > 1)
+    references = References(bool(roots & OF_INPUT), "vars" in roots, nodes, "error" in roots, computed, variables)
     return Prepared(translated, references, preparing.problems, preparing.warnings)
 
 

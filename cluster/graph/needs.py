@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dray.actors.expressions.config import References
+from dray.actors.expressions.config import References, is_template
 from dray.actors.registry import HandlerSpec
 from dray.cluster.graph import order
 from dray.cluster.graph.models import quoted
+from dray.cluster.graph.nearest import Nearest
 from dray.cluster.graph.regions import Added, LabelledEdge, Regions
 from dray.cluster.graph.source import Findings, RawGraph, RawNode
 from dray.cluster.graph.view import unfolded
@@ -62,6 +63,7 @@ class Needs:
                 "graph", f"its nodes read {what} of others more than {limit} times in all: split the workflow"
             )
             return []
+        self._tell_unset(variables, findings)
         errors = self._errors(findings)
         ids = [node.id for node in self.graph.nodes]
         found = []
@@ -143,6 +145,27 @@ class Needs:
             before[reader] = sorted(seen, key=self.rank.__getitem__)
         return before
 
+    def _tell_unset(self, variables: Mapping[int, Sequence[int]], findings: Findings) -> None:
+        """Of variables that nobody sets before they are read."""
+        sets = {position: _name(node) for position, node in enumerate(self.graph.nodes) if node.type == "set_variable"}
+        names = {name: position for position, name in reversed(sets.items()) if name is not None}
+        nearest = Nearest()
+        for position, node in enumerate(self.graph.nodes):
+            read = self.references[position].variables
+            if node.type == "get_variable" and (name := _name(node)) is not None:
+                read |= {name}
+            if not read:
+                continue
+            known = {sets[each] for each in variables.get(position, ())}
+            if None in known:  # computed: it may be any
+                continue
+            for name in sorted(read - known):
+                if name not in names:
+                    todo = f"is set by no node{nearest.hint(name, names)}"
+                else:
+                    todo = f"is not set before it: draw a way from {quoted(self.graph.nodes[names[name]].id)} to it"
+                findings.warn(node.place, f"config reads the variable {quoted(name)}, which {todo}")
+
     def _set_inside(self, setters: frozenset[int]) -> list[list[int]]:
         """Per region the variables that its earlier turns leave to the next one."""
         inside: list[list[int]] = [[] for _ in self.regions.found]
@@ -182,6 +205,12 @@ class Needs:
                 place = self.graph.nodes[position].place
                 findings.warn(place, "config reads error, which is always null here: no 'failed' edge leads to it")
         return found
+
+
+def _name(node: RawNode) -> str | None:
+    """Of the variable that it sets or gets; None where only the run tells."""
+    name = node.config.get("variable_name")
+    return name if isinstance(name, str) and not is_template(name) else None
 
 
 def _unreadable(other: str, node: RawNode) -> str:

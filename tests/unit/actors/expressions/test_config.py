@@ -288,18 +288,19 @@ def test_a_name_of_elsewhere_is_told(config: dict[str, Any], place: str, name: s
 @pytest.mark.parametrize(
     ("text", "references"),
     [
-        ("text", (False, False, set(), False, False)),
-        ("{{ input.a + vars.b }}", (True, True, set(), False, False)),
-        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"}, False, False)),
-        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"}, False, False)),
-        ("{{ nodes[input.k].output }}", (True, False, set(), False, True)),
-        ("{{ size(nodes) }}", (False, False, set(), False, True)),
-        ("{{ [1].map(input, input) == input }}", (True, False, set(), False, False)),
-        ("{{ 'input.a' }}", (False, False, set(), False, False)),
-        ("{{ error.message }}{{ input.error }}", (True, False, set(), True, False)),
+        ("text", (False, False, set(), False, False, set())),
+        ("{{ input.a + vars.b }}", (True, True, set(), False, False, {"b"})),
+        ("{{ vars[input.k] }}{{ vars['c'].d }}", (True, True, set(), False, False, {"c"})),
+        ("{{ nodes.http-1.output }} {{ nodes['a'].output }}", (False, False, {"http-1", "a"}, False, False, set())),
+        ("{{ has(nodes.a.output.x) }}", (False, False, {"a"}, False, False, set())),
+        ("{{ nodes[input.k].output }}", (True, False, set(), False, True, set())),
+        ("{{ size(nodes) }}", (False, False, set(), False, True, set())),
+        ("{{ [1].map(input, input) == input }}", (True, False, set(), False, False, set())),
+        ("{{ 'input.a' }}", (False, False, set(), False, False, set())),
+        ("{{ error.message }}{{ input.error }}", (True, False, set(), True, False, set())),
     ],
 )
-def test_references(text: str, references: tuple[bool, bool, set[str], bool, bool]) -> None:
+def test_references(text: str, references: tuple[bool, bool, set[str], bool, bool, set[str]]) -> None:
     prepared = prepare({"url": text}, Model, IDS)
     assert prepared.problems == []
     assert tuple(prepared.references) == references
