@@ -13,7 +13,8 @@ nothing again and gives a Graph that thousands of executions share, so nothing i
      "regions"?: [{"header": id, "kind": "each" | "for" | "while" | "cycle", "parent": index | null, "nodes": [id]}],
      "added"?: [{"from": id, "to": id, "label": text | null, "role": "catch" | "pass" | "order"}],
      "forks"?: [{"fork": id, "joins": [{"join": id, "branches": [[id]]}], "wait": n, "nodes": [id],
-                 "asides"?: [{"nodes": [id], "ends": [id]}]}]}
+                 "asides"?: [{"nodes": [id], "ends": [id]}]}],
+     "idle"?: {"nodes": [...], "edges": [...]} (idle.py)}
 
 needs says what a node must be given: the execution's input, the outputs that its config names, the set_variable nodes
 before it (in topological order), its direct predecessors, and nodes whose failure may have led to it. Pure: no I/O.
@@ -50,7 +51,7 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
         raise GraphInvalid(findings.problems)
     graph = read(source, handlers, findings)
     checked = check(graph, handlers, findings)
-    schedule = read_schedule(source, graph.nodes, findings)
+    schedule = read_schedule(source, [*graph.nodes, *graph.idle], findings)
     if findings.problems:
         raise GraphInvalid(list(dict.fromkeys(findings.problems)))
     ids = [node.id for node in graph.nodes]
@@ -85,5 +86,6 @@ def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any
             for source, target, label, role in checked.added
         ],
         "forks": checked.forks,
+        "idle": checked.idle,
     }
     return stored | {key: value for key, value in derived.items() if value}

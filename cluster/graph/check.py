@@ -14,10 +14,10 @@ from dray.actors.expressions.config import References, prepare
 from dray.actors.registry import INSTEAD, HandlerSpec
 from dray.cluster.graph import labels as graph_labels
 from dray.cluster.graph import loops
-from dray.cluster.graph import order as graph_order
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, raced, resolve_forks
+from dray.cluster.graph.idle import part_idle
 from dray.cluster.graph.keys import check_keys
 from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
 from dray.cluster.graph.nearest import Nearest
@@ -42,11 +42,13 @@ class Checked:
     forks: list[dict[str, Any]] = field(default_factory=list)
     needs: list[dict[str, Any]] = field(default_factory=list)
     entry: str | None = None
+    idle: dict[str, Any] | None = None  # what never runs (idle.py)
 
 
 def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findings) -> Checked:
     """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
     checked = Checked()
+    checked.idle = part_idle(graph, findings)
     for node in graph.nodes:
         if loops.is_loop(node):
             node.config = loops.tidy(node.config)
@@ -75,6 +77,7 @@ def _check_nodes(
     graph: RawGraph, checked: Checked, handlers: Mapping[str, HandlerSpec], findings: Findings, regions_known: bool
 ) -> None:
     node_ids = frozenset(graph.known)
+    idle = frozenset(node.id for node in graph.idle)
     nearest = Nearest()
     names = region_names(graph, checked.regions)
     every_name = {name: path for each in names for name, path in each.items()}
@@ -95,6 +98,8 @@ def _check_nodes(
         expression_paths = {_path(path) for path, _ in prepared.problems}
         for path, message in prepared.problems:
             findings.problem(node.place, f"{_path(path)}: {message}")
+        for each in sorted(prepared.references.nodes & idle):
+            findings.problem(node.place, f"config reads the output of node {quoted(each)}, which does not run")
         for path, message in prepared.warnings:
             findings.warn(node.place, f"{_path(path)}: {message}")
         for message in config_messages(handler, node.config):
@@ -223,7 +228,6 @@ def _check_shape(graph: RawGraph, checked: Checked, handlers: Mapping[str, Handl
     checked.forks = forks
     checked.added = borne(forks, [node.id for node in graph.nodes], checked.added) + order
     _warn_unlabelled(graph, checked, findings)
-    _check_reach(graph, checked, view, findings)
     if findings.problems:
         return
     needs = Needs(graph, checked.edges, checked.regions, checked.added, checked.references, handlers)
@@ -242,17 +246,3 @@ def _warn_unlabelled(graph: RawGraph, checked: Checked, findings: Findings) -> N
                 graph.nodes[source].place,
                 "its edges have no labels, so all are followed whatever it decides: label them",
             )
-
-
-def _check_reach(graph: RawGraph, checked: Checked, view: View, findings: Findings) -> None:
-    entry = _entry_index(graph, checked)
-    if entry is None:
-        return
-    start = view.item(entry, ROOT)
-    reached = graph_order.reachable([[end for end, _ in out] for out in view.out], start)
-    for item in range(len(view.out)):
-        # What hangs behind it is mended with it.
-        if view.is_used(item) and view.home(item) == ROOT and item not in reached and not view.into[item]:
-            way = "draw an edge to it, remove it, or leave entry_node_id out to start at every root"
-            place = graph.nodes[view.node(item)].place
-            findings.problem(place, f"cannot be reached from the entry {quoted(checked.entry)}: {way}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Follows from the rest, or says nothing of what runs.
-DERIVED = frozenset({"format", "nodes", "edges", "regions", "added", "forks", "warnings"})
+DERIVED = frozenset({"format", "nodes", "edges", "regions", "added", "forks", "idle", "warnings"})
 _MISSING: Any = object()
 
 

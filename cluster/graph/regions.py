@@ -125,6 +125,10 @@ class Search:
     def _refuse_late_entry(self, loop: int, entry: int) -> None:
         node = self.graph.nodes[loop]
         where = quoted(self.graph.nodes[entry].id)
+        if entry == self.entry:
+            what = f"entry_node_id {where} is in the body of the loop {quoted(node.id)}: name the loop"
+            self.findings.problem("graph", what)
+            return
         self.findings.problem(node.place, f"this loop is entered at {where}, in its body: lead the way in to the loop")
 
     def _knots(self, nodes: Sequence[int]) -> list[list[int]]:

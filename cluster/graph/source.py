@@ -112,6 +112,7 @@ class RawGraph:
     timeout: float | None = None
     limits: dict[str, Any] | None = None  # as stored
     known: set[str] = field(default_factory=set)  # ids of all nodes, also of those that could not be read
+    idle: list[RawNode] = field(default_factory=list)  # of them those that never run (idle.py)
     whole: bool = True  # False: some node or edge could not be read, so what is missing proves nothing
 
 
@@ -185,6 +186,15 @@ def _node_sources(source: dict[str, Any], findings: Findings) -> Iterator[tuple[
                     findings.warn(place, f"its own id {quoted(inner_id)} is not read, the key is its id")
                 raw = {**raw, "node_id": key}
             yield place, raw
+    if source.get("format") == 1:
+        yield from ((f"idle.nodes[{index}]", raw) for index, raw in enumerate(_idle(source, "nodes")))
+
+
+def _idle(source: dict[str, Any], what: str) -> list[Any]:
+    """What never runs, which the canonical form has beside the rest."""
+    idle = source.get("idle")
+    found = idle.get(what) if isinstance(idle, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _read_node(place: str, raw: Any, handlers: Mapping[str, HandlerSpec], findings: Findings) -> RawNode | None:
@@ -288,6 +298,7 @@ def _read_edges(source: dict[str, Any], graph: RawGraph, findings: Findings) -> 
         graph.whole = False
         return
     exact = source.get("format") == 1
+    edges = [*edges, *_idle(source, "edges")] if exact else edges
     for index, raw in enumerate(edges):
         edge = _read_edge(f"edges[{index}]", raw, exact, findings)
         if edge is None:

@@ -82,9 +82,12 @@ class Structure(Ties):
     def _entries(self, named: str | None) -> list[str]:
         if named is not None:
             return [named]
+        drawn = {end for edge in self.edges for end in (edge.source, edge.target)}
+        loose = {n for n, each in self.nodes.items() if drawn and n not in drawn and each["type"] != "trigger"}
         found = [each for each in self.nodes if not any(edge.target == each for edge in self.edges)]
+        found = [each for each in found if each not in loose]
         reaches = {each: self.reach([each], ()) for each in self.nodes}
-        while missing := [each for each in self.nodes if each not in self.reach(found, ())]:
+        while missing := [each for each in self.nodes if each not in self.reach(found, ()) and each not in loose]:
             # A cycle that nothing enters: at its loop node, else its trigger, else its first node in the list.
             roots = [each for each in missing if all(o in reaches[each] for o in missing if each in reaches[o])]
             triggers = [each for each in roots if self.nodes[each]["type"] == "trigger"]

@@ -263,11 +263,12 @@ class TestWaiting:
         assert settled(commands) == ("waiting", 60.0, None)
 
     def test_a_wait_does_not_park_what_runs_beside_it(self) -> None:
-        run, _ = started(compiled([node("a"), node("b"), node("c")], [edge("a", "c")]))
+        run, _ = started(compiled([node(each) for each in "abcd"], [edge("a", "c"), edge("b", "d")]))
         (record,) = done(run, 0, self.WAIT)
         assert run.handle(Committed(record.number), NOW + 1) == [SetTimer(0, 59.0)]
         assert run.handle(TimerDue(0), NOW + 60) == [Dispatch(2, 1)]
         assert records(done(run, 1)) == [("b", 1, Kind.COMPLETED)]
+        done(run, 3)
         assert settled(done(run, 2))[0] == "completed"
 
     def test_it_parks_once_the_other_is_done(self) -> None:

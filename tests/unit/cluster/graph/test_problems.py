@@ -110,13 +110,8 @@ LONG = "x" * 256
             "and an edge out of it, or use a loop node",
         ),
         (
-            graph(
-                [A, node("b"), node("lost"), node("more")],
-                [*chain("a", "b"), *chain("lost", "more")],
-                entry_node_id="a",
-            ),
-            "node 'lost': cannot be reached from the entry 'a': draw an edge to it, remove it, "
-            "or leave entry_node_id out to start at every root",
+            graph([A, node("b", x="{{ nodes.lost.output }}"), node("lost")], chain("a", "b"), entry_node_id="a"),
+            "node 'b': config reads the output of node 'lost', which does not run",
         ),
         (
             graph([node("a", x="{{ nodes.b.output }}"), node("b"), node("c")]),

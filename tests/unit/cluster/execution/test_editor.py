@@ -1,0 +1,77 @@
+"""Workflows as the platform's editor saves them and as people fill in its forms, as docs/workflows.md tells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dray.cluster.graph.canonical import canonical
+from dray.cluster.graph.diff import diff
+from tests.unit.cluster.execution.authors import run
+from tests.unit.cluster.graphs import HANDLERS
+
+TRIGGER = "trigger-1700000000001"
+WORK = "set_variable-1700000000002"
+LOOSE = "http_request-1700000000003"
+NEXT = "delay-1700000000004"
+
+
+def saved(*nodes: tuple[str, dict[str, Any]], edges: list[tuple[str, str]], entry: str | None = None) -> dict[str, Any]:
+    """As the editor saves it: the type is the beginning of the id."""
+    graph: dict[str, Any] = {
+        "nodes": [
+            {"node_id": each, "node_type": each.split("-")[0], "position_x": 1, "position_y": 2, "config": config}
+            for each, config in nodes
+        ],
+        "edges": [{"from": source, "to": target} for source, target in edges],
+    }
+    return graph | ({"entry_node_id": entry} if entry else {})
+
+
+class TestWhatNobodyConnected:
+    NODES = (
+        (TRIGGER, {"trigger_type": "manual"}),
+        (WORK, {"variable_name": "x", "variable_value": 1}),
+        (LOOSE, {"method": "GET", "url": ""}),  # a form that nobody has filled in
+    )
+
+    @pytest.mark.parametrize("entry", [TRIGGER, None])
+    def test_a_loose_node_does_not_run_and_is_warned_of(self, entry: str | None) -> None:
+        graph = saved(*self.NODES, edges=[(TRIGGER, WORK)], entry=entry)
+        why = f"the entry '{TRIGGER}' does not lead there" if entry else "no edge leads there"
+        stored = canonical(graph, HANDLERS)
+        assert stored["warnings"] == [f"graph: node '{LOOSE}' does not run, {why}: draw an edge to it, or remove it"]
+        assert canonical(stored, HANDLERS) == stored
+        assert run(graph).called == [WORK]
+
+    def test_nor_does_what_hangs_behind_it_and_a_join_does_not_wait_for_it(self) -> None:
+        edges = [(TRIGGER, WORK), (LOOSE, NEXT), (NEXT, WORK)]
+        graph = saved(*self.NODES, (NEXT, {}), edges=edges, entry=TRIGGER)
+        stored = canonical(graph, HANDLERS)
+        assert f"'{LOOSE}', '{NEXT}' do not run" in stored["warnings"][0]
+        assert canonical(stored, HANDLERS) == stored
+        assert [each["id"] for each in stored["idle"]["nodes"]] == [LOOSE, NEXT]
+        assert run(graph).called == [WORK]
+
+    def test_without_an_entry_a_trigger_runs_though_it_is_loose_and_so_does_what_has_edges(self) -> None:
+        other = "trigger-1700000000005"
+        graph = saved(*self.NODES, (NEXT, {"delay_seconds": 0}), (other, {}), edges=[(WORK, NEXT)])
+        found = run(graph)
+        assert {TRIGGER, other, WORK, NEXT} == {each.node_key for each in found.records}
+
+    def test_in_a_graph_without_edges_every_node_runs(self) -> None:
+        first, second = (f"set_variable-{each}" for each in (1, 2))
+        graph = saved((first, {"variable_name": "x"}), (second, {"variable_name": "y"}), edges=[])
+        assert sorted(run(graph).called) == [first, second]
+
+    def test_it_is_no_end(self) -> None:
+        """The output of the execution is that of the one end, and the ends are told by the nodes that are stored."""
+        stored = canonical(saved(*self.NODES, edges=[(TRIGGER, WORK)]), HANDLERS)
+        assert [each["id"] for each in stored["nodes"]] == [TRIGGER, WORK]
+
+    def test_connecting_it_is_a_change(self) -> None:
+        nodes = (self.NODES[0], self.NODES[1], (LOOSE, {"url": "https://example.com/a"}))
+        loose = canonical(saved(*nodes, edges=[(TRIGGER, WORK)]), HANDLERS)
+        drawn = canonical(saved(*nodes, edges=[(TRIGGER, WORK), (WORK, LOOSE)]), HANDLERS)
+        assert [each["name"] for each in diff(loose, drawn)] == [LOOSE, f"{WORK} -> {LOOSE}"]
