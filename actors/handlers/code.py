@@ -9,22 +9,38 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dray.actors.context import NodeContext
 from dray.actors.expressions.config import Raw
 from dray.actors.outside.script import Script, run_script
 from dray.actors.registry import NodeConfig, handler
 
+HERE = frozenset({"", "subprocess", "process", "local"})  # names of the one runtime
+
 
 class CodeConfig(NodeConfig):
-    """input_data: any JSON value; null = empty stdin. memory_mb: MiB, default 512. timeout_seconds: default 30."""
+    """input_data: any JSON value; null = empty stdin. memory_mb: MiB, default 512. timeout_seconds: default 30.
+
+    runtime: where it runs; there is one.
+    """
 
     code: Annotated[str, Raw()] = Field(min_length=1)
     language: Literal["python", "bash"] = "python"
     input_data: Any = None
     timeout_seconds: float = Field(default=30.0, gt=0, le=86_400)
     memory_mb: int = Field(default=512, ge=64, le=1 << 20)
+    runtime: str = ""
+
+    @field_validator("runtime")
+    @classmethod
+    def _is_here(cls, runtime: str) -> str:
+        if runtime.strip().lower() not in HERE:
+            raise ValueError(
+                f"{runtime!r} is not here, code runs in a process of its own on the runner's machine: leave runtime "
+                "out if that will do, else register a node type of your own that calls it"
+            )
+        return runtime
 
 
 @handler("code", config=CodeConfig)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from dray.actors.context import Branch, NodeContext
 from dray.actors.expressions.config import BareExpression, as_text
@@ -25,7 +25,9 @@ DEFAULT = "default"
 class SwitchConfig(NodeConfig):
     """cases: value as text -> any JSON value, most often a label. No case need be "default"."""
 
-    switch_expression: Annotated[str, BareExpression()]
+    switch_expression: Annotated[str, BareExpression()] = Field(
+        validation_alias=AliasChoices("switch_expression", "expression")
+    )
     cases: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -6,12 +6,28 @@ set by the nodes before it; of several, the last. get_variable's output: {"varia
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field
 
 from dray.actors.context import NodeContext
 from dray.actors.registry import NodeConfig, handler
+
+INSTEAD = {
+    "node": "what the node alone knows is its output: read nodes.<its id>.output.value",
+    "loop": "give the variable a name of its own and set it at the beginning of each turn",
+}
+
+
+def _workflow_only(scope: object) -> object:
+    if isinstance(scope, str) and scope in INSTEAD:
+        raise ValueError(
+            f'variables are of the whole execution, {scope!r} is no scope: {INSTEAD[scope]}, or write "workflow"'
+        )
+    return scope
+
+
+Scope = Annotated[Literal["workflow"], BeforeValidator(_workflow_only)]
 
 
 class SetVariableConfig(NodeConfig):
@@ -19,14 +35,7 @@ class SetVariableConfig(NodeConfig):
 
     variable_name: str = Field(min_length=1)
     variable_value: Any = None
-    variable_scope: Literal["workflow"] = "workflow"
-
-    @field_validator("variable_scope", mode="before")
-    @classmethod
-    def _workflow_only(cls, scope: object) -> object:
-        if scope in ("node", "loop"):
-            raise ValueError(f'{scope!r} is not supported yet: use "workflow"')
-        return scope
+    variable_scope: Scope = "workflow"
 
 
 class GetVariableConfig(NodeConfig):
@@ -34,6 +43,7 @@ class GetVariableConfig(NodeConfig):
 
     variable_name: str = Field(min_length=1)
     default_value: Any = None
+    variable_scope: Scope = "workflow"
 
 
 @handler("set_variable", config=SetVariableConfig)

@@ -66,7 +66,9 @@ def aliases(node: RawNode, outer: Mapping[str, str]) -> Mapping[str, str]:
     named = [variable] if isinstance(variable, str) and variable.isidentifier() else []
     if not counts:
         names |= dict.fromkeys(["item", *named], f"{output}.item")
-    elif named != ["item"]:  # what the canvas writes into every loop
+    elif named == ["item"]:  # the canvas writes it into every loop: of one around it, that has items, more likely meant
+        names.setdefault("item", f"{output}.index")
+    else:
         names |= dict.fromkeys(named, f"{output}.index")
     return names
 

@@ -200,7 +200,7 @@ def test_variables(run: Run) -> None:
     get = {"variable_name": "v", "default_value": 7}
     assert run("get_variable", get, vars={"v": None}) == {"variable_name": "v", "value": None, "found": True}
     assert run("get_variable", get) == {"variable_name": "v", "value": 7, "found": False}
-    with pytest.raises(ConfigError, match="not supported yet"):
+    with pytest.raises(ConfigError, match="is no scope"):
         run("set_variable", config | {"variable_scope": "loop"})
 
 

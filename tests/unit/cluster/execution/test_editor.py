@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.diff import diff
-from tests.unit.cluster.execution.authors import run
-from tests.unit.cluster.graphs import HANDLERS
+from dray.store.records import Kind
+from tests.unit.cluster.execution.authors import run, setter, source
+from tests.unit.cluster.execution.simulation import Simulation
+from tests.unit.cluster.graphs import HANDLERS, node, refused
 
 TRIGGER = "trigger-1700000000001"
 WORK = "set_variable-1700000000002"
@@ -75,3 +78,61 @@ class TestWhatNobodyConnected:
         loose = canonical(saved(*nodes, edges=[(TRIGGER, WORK)]), HANDLERS)
         drawn = canonical(saved(*nodes, edges=[(TRIGGER, WORK), (WORK, LOOSE)]), HANDLERS)
         assert [each["name"] for each in diff(loose, drawn)] == [LOOSE, f"{WORK} -> {LOOSE}"]
+
+
+def last(found: Simulation, key: str) -> Any:
+    """The output of the node in the turn that ran last."""
+    records = [each for each in found.records if each.node_key == key and each.kind == Kind.COMPLETED]
+    return json.loads(records[-1].outcome or "null")
+
+
+class TestForms:
+    def test_a_switch_has_its_expression_under_either_name(self) -> None:
+        switch = node("by", "switch", expression="input.country", cases={"DE": "german"})
+        ways = source([switch], "by -german-> here; by -default-> there")
+        assert run(ways, {"country": "DE"}).called == ["by", "here"]
+        assert run(ways, {"country": "FR"}).called == ["by", "there"]
+
+    @pytest.mark.parametrize(
+        "loop",
+        [
+            node("L", "repeat", repeat_count="3", loop_variable="item"),
+            node("L", "loop", loop_type="repeat", repeat_count=3, loop_variable="item"),
+            node("L", "while", condition_expression="!has(vars.seen) || vars.seen < 2", loop_variable="item"),
+        ],
+    )
+    def test_the_item_of_a_loop_that_counts_is_its_index(self, loop: dict[str, Any]) -> None:
+        found = run(source([loop, setter("set", "seen", "{{ item }}")], "L -body-> set; set -> L"), {"item": "input"})
+        assert last(found, "L[2]/set")["value"] == 2
+
+    def test_but_that_of_the_loop_around_it_where_that_has_items(self) -> None:
+        nodes = [
+            node("rows", "for", array_expression="input.rows", loop_variable="item"),
+            node("twice", "repeat", repeat_count=2, loop_variable="item"),
+            setter("set", "seen", "{{ item }}"),
+        ]
+        found = run(
+            source(nodes, "rows -body-> twice; twice -body-> set; set -> twice; twice -done-> rows"), {"rows": [7]}
+        )
+        assert last(found, "rows[0]/twice[1]/set")["value"] == 7
+
+    @pytest.mark.parametrize("runtime", ["e2b", "wasmedge", "bacalhau", "cline_node", "mcp_server"])
+    def test_a_runtime_that_is_not_here_is_refused(self, runtime: str) -> None:
+        (line,) = refused(source([node("run", "code", code="result = 1", runtime=runtime)], ""))
+        assert line.startswith(f"node 'run': config.runtime: '{runtime}' is not here")
+        assert "leave runtime out if that will do" in line
+
+    @pytest.mark.parametrize("runtime", ["subprocess", "", None])
+    def test_the_one_that_is_here_is_taken(self, runtime: str | None) -> None:
+        assert canonical(source([node("run", "code", code="result = 1", runtime=runtime)], ""), HANDLERS)
+
+    @pytest.mark.parametrize("node_type", ["set_variable", "get_variable"])
+    @pytest.mark.parametrize(
+        ("scope", "instead"), [("node", ".output.value"), ("loop", "at the beginning of each turn")]
+    )
+    def test_other_scopes_of_variables_are_refused_with_what_to_do(
+        self, node_type: str, scope: str, instead: str
+    ) -> None:
+        (line,) = refused(source([node("v", node_type, variable_name="x", variable_scope=scope)], ""))
+        assert line.startswith("node 'v': config.variable_scope: ")
+        assert instead in line
