@@ -115,7 +115,7 @@ class Claimed(NamedTuple):
 class StoredOutcome(NamedTuple):
     """A checkpoint as it was recorded. wait: seconds until its wake_at, negative when that has passed.
 
-    large: its outcome was left out.
+    large: its outcome was left out. age: seconds since it was recorded.
     """
 
     execution_id: str
@@ -126,6 +126,7 @@ class StoredOutcome(NamedTuple):
     outcome: str | None
     wait: float | None
     large: bool = False
+    age: float = 0.0
 
 
 class Outcome(NamedTuple):

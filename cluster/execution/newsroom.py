@@ -95,6 +95,13 @@ class Newsroom:
         """Whether it waits and there is nothing to tell it."""
         return node in self._awaited and node not in self._found and node not in self._expired
 
+    def is_over(self, node: int) -> bool:
+        """Whether its wait was cut short by the end of its life, and that has come before any news."""
+        return node in self._expired and node not in self._found and "last" in self._awaited[node]
+
+    def has_found(self, node: int) -> bool:
+        return node in self._found
+
     def expire(self, node: int) -> None:
         """Its time is over."""
         if node in self._awaited:
@@ -127,6 +134,11 @@ class Newsroom:
         else:
             news = '"timed_out":true'
         return f'{{"state":{state},{news}}}'
+
+
+def cut_short(awaits: str) -> str:
+    """NodeResult.awaits, of a wait that ends with the node's life."""
+    return f'{{"last":true,{awaits[1:]}' if awaits != "{}" else '{"last":true}'
 
 
 def dropped(execution: str, key: str, attempt: int) -> Outcome:

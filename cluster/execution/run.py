@@ -31,6 +31,7 @@ from dray.cluster.execution.commands import (
     error_text,
 )  # fmt: skip
 from dray.cluster.execution.standing import Standing
+from dray.cluster.graph.types import Node
 from dray.store.records import Child, ExecutionStatus, Kind, Outcome
 
 
@@ -113,18 +114,33 @@ class ExecutionRun(Standing):
                 outcome = self._outcome(node, 1, Kind.COMPLETED, None if is_trigger else "null")
                 self.scopes.completed(node, self.input if is_trigger else "null")
                 commands += self._moved([self._ledger.derived(outcome)], now, todo)
-                if self.closed:
-                    return [each for each in commands if type(each) is not Dispatch]
-                # Those that it dropped: of a node whose scope is gone nobody can say what it is.
-                commands = [each for each in commands if type(each) is not Dispatch or each.node in live]
+            elif what.life is not None and self._is_late(node, what.life, now):
+                commands += self._moved([self._end_life(node, what)], now, todo)
             elif what.at_most_once and node not in self._started:
                 self._started.add(node)
                 begun = self._outcome(node, self._attempts.begin(node), Kind.STARTED, None)
                 commands.append(self._ledger.record(begun))
                 self._ledger.hold((node,))
+                continue
             else:
                 commands.append(Dispatch(node, self._attempts.next(node), self._attempts.is_suspect(node)))
+                continue
+            if self.closed:
+                return [each for each in commands if type(each) is not Dispatch]
+            # Those that it dropped: of a node whose scope is gone nobody can say what it is.
+            commands = [each for each in commands if type(each) is not Dispatch or each.node in live]
         return commands
+
+    def _end_life(self, node: int, what: Node) -> Record:
+        message = f"timed out: it did not end within {what.life:g} s: raise the node's timeout"
+        error = error_text(FailureType.TIMEOUT, message, what.id)
+        outcome = self._outcome(node, self._attempts.next(node), Kind.FAILED, error)
+        self._attempts.forget(node)
+        self._started.discard(node)
+        self._lives.pop(node, None)
+        self._news.forget(node)
+        self.scopes.failed(node, error)
+        return self._ledger.record(outcome)
 
     def _moved(self, records: list[Record], now: float, todo: list[int] | None = None) -> list[Command]:
         """Record what has just moved the scopes, and what it led to, and launch what became live. todo: is being
@@ -156,6 +172,9 @@ class ExecutionRun(Standing):
             return []
         if result.failure is not None:
             return self._failed(event, result.failure, now)
+        if self._lives:
+            event = self._within_life(event, now)
+            result = event.result
         new = result.child
         child = None if new is None else Child(new.id, self.id, new.workflow, new.version, new.input)
         signal = self._news.taken(node)
@@ -169,6 +188,7 @@ class ExecutionRun(Standing):
             return self._waits(self._ledger.record(outcome, child, signal), node, now)
         outcome = self._outcome(node, event.attempt, Kind.COMPLETED, result.output, event)
         self._attempts.forget(node)
+        self._lives.pop(node, None)
         self.scopes.completed(node, result.output, result.branch)
         return self._rest(self._moved([self._ledger.record(outcome, child, signal)], now), now)
 
@@ -203,6 +223,8 @@ class ExecutionRun(Standing):
         error = error_text(failure.type, failure.message, failure.node or what.id, failure.trace)
         if failure.retryable and failures <= limit and not what.at_most_once:
             delay = self._policy.delay(failures, self._jitter(), failure.retry_after)
+            if node in self._lives:
+                delay = max(0.0, min(delay, self._lives[node] - now))
             self._attempts.used(node, event.attempt)
             self.due[node] = now + delay
             self._delayed.add(node)
@@ -237,6 +259,7 @@ class ExecutionRun(Standing):
         """A failure for good: whatever catches it takes over, else it is the execution's."""
         self._attempts.forget(node)
         self._started.discard(node)
+        self._lives.pop(node, None)
         signal = self._news.taken(node)
         self.scopes.failed(node, outcome.outcome or "{}")
         return self._rest(self._moved([self._ledger.record(outcome, None, signal)], now), now)
@@ -254,6 +277,7 @@ class ExecutionRun(Standing):
             else:
                 self._news.expire(node)
             return self._rest(self._launch((node,), now), now)
+        self._lives.pop(node, None)
         self.scopes.completed(node, self._waiting.pop(node))
         return self._rest(self._moved([], now), now)
 

@@ -16,7 +16,7 @@ from dray.actors.messages import NodeTask
 from dray.cluster.execution.attempts import Attempts, Policy
 from dray.cluster.execution.commands import Begin, NodeDone, NodeLost, Settle
 from dray.cluster.execution.ledger import Ledger
-from dray.cluster.execution.newsroom import Newsroom, dropped
+from dray.cluster.execution.newsroom import Newsroom, cut_short, dropped
 from dray.cluster.execution.scopes import Scopes
 from dray.cluster.execution.values import node_task
 from dray.cluster.graph.types import NO_GRAPH, Graph
@@ -30,9 +30,9 @@ class Standing:
     """closed: settled; every later event is ignored. Nodes are named by slot."""
 
     __slots__ = (
-        "_attempts", "_deadline", "_delayed", "_idle", "_in_doubt", "_jitter", "_ledger", "_news", "_pausing",
-        "_policy", "_started", "_timeout", "_unstorable", "_waiting", "claim", "closed", "due", "graph", "id", "input",
-        "refusals", "scopes", "tasks",
+        "_attempts", "_deadline", "_delayed", "_idle", "_in_doubt", "_jitter", "_ledger", "_lives", "_news",
+        "_pausing", "_policy", "_started", "_timeout", "_unstorable", "_waiting", "claim", "closed", "due", "graph",
+        "id", "input", "refusals", "scopes", "tasks",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class Standing:
         self._waiting: dict[int, str | None] = {}  # of `due`: done with this output when it is over
         self._delayed: set[int] = set()  # of `due`: failed, and not to be tried sooner, whatever comes
         self._news = Newsroom()
+        self._lives: dict[int, float] = {}  # node -> when it has to be over, like `due`; only those with a life
         self._started: set[int] = set()  # at_most_once nodes whose start is recorded, and no answer
         self._in_doubt: set[int] = set()  # those whose start was recorded by an earlier driver, and no answer
         self._pausing = False
@@ -64,7 +65,10 @@ class Standing:
 
     def task(self, number: int, node: int, attempt: int, now: float) -> NodeTask:
         """The message for a runner. number: echoed in the result."""
-        timeout = self.scopes.node(node).timeout or self._policy.node_timeout
+        what = self.scopes.node(node)
+        timeout = self._policy.node_timeout if what.timeout is None or what.life is not None else what.timeout
+        if (end := self._lives.get(node, now)) > now:
+            timeout = min(timeout, end - now)
         if self._deadline is not None:
             timeout = max(0.001, min(timeout, self._deadline - now))
         news = self._news.text(node)
@@ -80,6 +84,8 @@ class Standing:
         scopes.start()
         while scopes.replay:
             node, outcomes = scopes.replay.popleft()
+            if node in scopes.live and (life := scopes.node(node).life) is not None:
+                self._lives.setdefault(node, now + life - outcomes[0].age)
             for outcome in outcomes:
                 if node in scopes.live:
                     self._fold(node, outcome, now)
@@ -115,6 +121,7 @@ class Standing:
         elif stored.kind == Kind.RUNNER_LOST:
             self._attempts.crashed(node)
         elif stored.kind == Kind.FAILED:
+            self._lives.pop(node, None)
             self.scopes.failed(node, stored.outcome or "{}")
         elif stored.kind == Kind.STARTED:
             self._in_doubt.add(node)
@@ -126,6 +133,7 @@ class Standing:
             self._waiting[node] = output
         else:
             self._attempts.forget(node)
+            self._lives.pop(node, None)
             self.scopes.completed(node, output, stored.branch)
 
     def _forget_dropped(self) -> list[Outcome]:
@@ -136,10 +144,27 @@ class Standing:
             self.due.pop(node, None)
             self._waiting.pop(node, None)
             self._delayed.discard(node)
+            self._lives.pop(node, None)
             if (key := self._news.forget(node)) is not None:
                 left.append(dropped(self.id, key, self._attempts.next(node)))
         self.scopes.dropped.clear()
         return left
+
+    def _within_life(self, event: NodeDone, now: float) -> NodeDone:
+        """The answer, with a wait that ends with the node's life at the latest."""
+        result, end = event.result, self._lives.get(event.node)
+        if end is None or (result.wait is None and result.awaits is None):
+            return event
+        left = max(0.001, end - now)
+        if result.wait is not None and result.wait <= left:
+            return event
+        cut = result._replace(output=None, wait=left, awaits=cut_short(result.awaits or "{}"))
+        return event._replace(result=cut)
+
+    def _is_late(self, node: int, life: float, now: float) -> bool:
+        """Whether its life is over as it is about to be started. What came before that is still told."""
+        end = self._lives.setdefault(node, now + life)
+        return self._news.is_over(node) or (end <= now and not self._news.has_found(node))
 
     def _told(self, stored: Sequence[int], among: Container[int]) -> list[int]:
         """The nodes for which there is news now, and that are to be called for it; but for those of `stored`, which

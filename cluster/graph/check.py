@@ -52,6 +52,10 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     for node in graph.nodes:
         if loops.is_loop(node):
             node.config = loops.tidy(node.config)
+            if node.options.get("timeout") is not None:
+                findings.warn(
+                    node.place, "timeout does not end a loop: give one to the nodes of its body, or the workflow"
+                )
             if loops.kind(node) == "each" and {**node.config, **node.options}.get("max_iterations") is not None:
                 findings.warn(node.place, "max_iterations is not read: a foreach takes each of its items once")
         if loops.is_loop(node) or node.type in loops.LEAVING:

@@ -23,6 +23,7 @@ from dray.cluster.graph.types import (
     FORMAT,
     LOOPS,
     ORDER,
+    WAITING,
     Edge,
     Export,
     Fork,
@@ -278,6 +279,7 @@ class Builder:
             max_parallel=_whole(config.get("max_parallel")) or DEFAULT_PARALLEL,
             collect=config.get("on_error") == "collect",
             asks=asks_of(stored.get("resources")),
+            life=stored.get("timeout") if node_type in WAITING else None,
         )
 
     def _has_edge(self, node_id: str, label: str) -> bool:

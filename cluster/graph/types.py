@@ -9,6 +9,7 @@ from dray.actors.pool.shapes import Asks
 
 FORMAT = 1  # of the stored form, which canonical.py shows
 BUILTIN = frozenset({"trigger", "try", "break", "continue"})  # done by the plan itself, no handler is called
+WAITING = frozenset({"delay", "wait", "wait_for_signal", "human_approval", "sub_workflow", "sub-workflow"})
 BACK = -1  # Edge.target: the header of the region
 EXIT = -2  # Edge.target: EXIT - n is the n-th exit of the region
 HEADER = -1  # Read.slot: the turn's index and item
@@ -36,7 +37,7 @@ class Node:
     that it, or a node inside it, is given; each once. selects: its edges are chosen by label. inner: the region that
     it stands for. builtin: done by the plan, without a handler. ends: of break and continue, how many scopes outwards
     the loop is. fork: the Fork that it is a branch of. max_parallel, collect: of a foreach. asks: for a runner of its
-    own kind.
+    own kind. life: seconds from its first start to its end, of a node that waits and has such a time-out.
     """
 
     index: int
@@ -61,6 +62,7 @@ class Node:
     max_parallel: int = 1
     collect: bool = False
     asks: Asks | None = None
+    life: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ FROM dray.claim_unheard(%(driver)s::uuid, %(held)s::uuid[], %(limit)s, %(budget)
 -- it is stored, compressed: its size is known without reading it. Some 256 KiB of usual JSON take so much.
 SELECT execution_id::text, node_key, attempt, kind::text, branch,
     CASE WHEN pg_column_size(outcome) > 32768 THEN NULL ELSE outcome::text END AS outcome,
-    extract(epoch FROM wake_at - clock_timestamp())::float8 AS wait, coalesce(pg_column_size(outcome) > 32768, false) AS large
+    extract(epoch FROM wake_at - clock_timestamp())::float8 AS wait, coalesce(pg_column_size(outcome) > 32768, false) AS large,
+    extract(epoch FROM clock_timestamp() - at)::float8 AS age
 FROM dray.checkpoint WHERE execution_id = ANY (%(ids)s::uuid[]) ORDER BY execution_id, node_key, attempt;
 
 -- name: load_outcomes
