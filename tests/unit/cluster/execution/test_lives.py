@@ -112,8 +112,9 @@ def test_held_it_fails_when_its_time_is_over(answer: NodeResult) -> None:
 
 
 def test_its_failed_edge_takes_it_after_the_commit() -> None:
-    more = [node("other"), node("late")]
-    run, _ = started(compiled("delay", *more, edges=[edge("ask", "late", "failed")]))
+    more = [node("other"), node("late"), node("more")]
+    edges = [edge("ask", "late", "failed"), edge("other", "more")]
+    run, _ = started(compiled("delay", *more, edges=edges))
     (first,) = answers(run, SLEEPS)
     assert isinstance(first, Record)
     run.handle(Committed(first.number), NOW)
@@ -121,7 +122,7 @@ def test_its_failed_edge_takes_it_after_the_commit() -> None:
     assert isinstance(failed, Record)
     assert run.handle(Committed(failed.number), NOW + LIFE) == [Dispatch(2, 1)]
     again = [loaded(first.outcome, 1_000.0), loaded(failed.outcome, 995.0)]
-    assert started(compiled("delay", *more, edges=[edge("ask", "late", "failed")]), Begin(again))[1] == [
+    assert started(compiled("delay", *more, edges=edges), Begin(again))[1] == [
         Dispatch(1, 1), Dispatch(2, 1)
     ]  # fmt: skip
 
