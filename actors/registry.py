@@ -61,6 +61,14 @@ class NodeConfig(BaseModel):
         return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
+@dataclass(frozen=True)
+class JsonText:
+    """Marks a config field that takes any value, and of which a text that is JSON means what it says when the workflow
+    is stored, since a form has only texts: Annotated[Any, JsonText()]. objects: only an object or a list does."""
+
+    objects: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class HandlerSpec:
     """One registered node type. The resource fields are None where the pool's default holds.

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from dray.actors.context import NodeContext
 from dray.actors.expressions.config import Raw
 from dray.actors.outside.script import Script, run_script
-from dray.actors.registry import NodeConfig, handler
+from dray.actors.registry import JsonText, NodeConfig, handler
 
 HERE = frozenset({"", "subprocess", "process", "local"})  # names of the one runtime
 
@@ -27,7 +27,7 @@ class CodeConfig(NodeConfig):
 
     code: Annotated[str, Raw()] = Field(min_length=1)
     language: Literal["python", "bash"] = "python"
-    input_data: Any = None
+    input_data: Annotated[Any, JsonText(objects=True)] = None
     timeout_seconds: float = Field(default=30.0, gt=0, le=86_400)
     memory_mb: int = Field(default=512, ge=64, le=1 << 20)
     runtime: str = ""

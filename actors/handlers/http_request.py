@@ -32,6 +32,7 @@ from dray.actors.registry import NodeConfig, handler
 
 _upper = BeforeValidator(lambda value: value.upper() if isinstance(value, str) else value)
 _WORDS = {"true": True, "false": False}
+_filled = BeforeValidator(lambda value: None if value == "" else value)
 _word = BeforeValidator(lambda value: _WORDS.get(value.lower(), value) if isinstance(value, str) else value)
 
 
@@ -44,7 +45,7 @@ class HttpRequestConfig(NodeConfig):
     url: Annotated[str, AfterValidator(checked_url), HoldsSecrets()]
     method: Annotated[Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"], _upper] = "GET"
     headers: Annotated[dict[str, str], HoldsSecrets()] = Field(default_factory=dict)
-    body: Annotated[Any, HoldsSecrets()] = None
+    body: Annotated[Any, HoldsSecrets(), _filled] = None
     timeout: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     max_body_bytes: int = Field(default=1 << 20, ge=0)
     follow_redirects: Annotated[Follow, _word] = "same_origin"

@@ -22,7 +22,7 @@ from dray.actors.context import NodeContext
 from dray.actors.errors import ConfigError, NodeError
 from dray.actors.expressions.bounds import gathered
 from dray.actors.expressions.config import BareExpression, Expression, as_text
-from dray.actors.registry import NodeConfig, handler
+from dray.actors.registry import JsonText, NodeConfig, handler
 
 
 class ListConfig(NodeConfig):
@@ -47,7 +47,7 @@ class ReduceConfig(ListConfig):
     """reduce_function: the new acc. initial_value: the first acc; null = the first item, as in JavaScript."""
 
     reduce_function: Annotated[str, BareExpression("acc", "item", "index")]
-    initial_value: Any = None
+    initial_value: Annotated[Any, JsonText()] = None
 
 
 class Splitting(NodeConfig):

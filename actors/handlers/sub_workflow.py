@@ -8,13 +8,13 @@ and the node fails as WaitTimedOut. Neither is tried again: the nodes in there h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
 
 from dray.actors.context import NodeContext, WaitForChild
 from dray.actors.errors import ChildFailed, WaitTimedOut
-from dray.actors.registry import NodeConfig, handler
+from dray.actors.registry import JsonText, NodeConfig, handler
 
 YEAR = 366 * 24 * 3600.0
 
@@ -29,7 +29,7 @@ class SubWorkflowConfig(NodeConfig):
         validation_alias=AliasChoices("workflow_id", "sub_workflow_id", "workflow", "workflow_name"),
     )
     version: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    input_data: Any = None
+    input_data: Annotated[Any, JsonText(objects=True)] = None
     wait_for_completion: bool = False
     timeout_seconds: float = Field(default=3_600.0, ge=0, le=YEAR, allow_inf_nan=False)
 

@@ -5,6 +5,7 @@ models.py        the parts of a graph as users write them, and pydantic's compla
 source.py        reads a graph in any of the shapes in circulation
 json_text.py     is it JSON that Postgres can keep?
 canonical.py     the form that is stored; the page at its top shows it
+forms.py         configs as the forms of an editor fill them in
 idle.py          nodes that never run, parted from the rest
 check.py         what is wrong with a graph, all of it at once; what is derived from it is in the files below
 nearest.py       which name was probably meant

@@ -17,6 +17,7 @@ from dray.cluster.graph import loops
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, raced, resolve_forks
+from dray.cluster.graph.forms import read_forms
 from dray.cluster.graph.idle import part_idle
 from dray.cluster.graph.keys import check_keys
 from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
@@ -49,6 +50,8 @@ def check(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: Findin
     """Everything wrong with the graph goes to findings; the result can be used if there are no problems."""
     checked = Checked()
     checked.idle = part_idle(graph, findings)
+    if not graph.exact:
+        read_forms(graph, handlers, findings)
     for node in graph.nodes:
         if loops.is_loop(node):
             node.config = loops.tidy(node.config)

@@ -113,6 +113,7 @@ class RawGraph:
     limits: dict[str, Any] | None = None  # as stored
     known: set[str] = field(default_factory=set)  # ids of all nodes, also of those that could not be read
     idle: list[RawNode] = field(default_factory=list)  # of them those that never run (idle.py)
+    exact: bool = False  # it is canonical: what editors write otherwise has been read
     whole: bool = True  # False: some node or edge could not be read, so what is missing proves nothing
 
 
@@ -133,6 +134,7 @@ def read(source: Any, handlers: Mapping[str, HandlerSpec], findings: Findings) -
         findings.problem("graph", f"has format {version}, this Dray knows format 1: upgrade Dray")
         graph.whole = False
         return graph
+    graph.exact = version == 1
     _read_head(source, graph, findings)
     for place, raw in _node_sources(source, findings):
         node = _read_node(place, raw, handlers, findings)

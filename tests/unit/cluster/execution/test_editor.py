@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dray.actors.registry import load_handlers
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.diff import diff
 from dray.store.records import Kind
@@ -136,3 +137,99 @@ class TestForms:
         (line,) = refused(source([node("v", node_type, variable_name="x", variable_scope=scope)], ""))
         assert line.startswith("node 'v': config.variable_scope: ")
         assert instead in line
+
+    @pytest.mark.parametrize(
+        ("initial", "rows", "result"),
+        [
+            ("0", [1, 2], 3),
+            ("0", [], 0),
+            ("", [1, 2], 3),
+            ('""', ["a", "b"], "ab"),
+            ("none", ["a"], "nonea"),
+            ("{{ input.text }}", ["1"], "01"),
+        ],
+    )
+    def test_the_initial_value_of_a_reduce_is_the_json_that_was_typed(
+        self, initial: str, rows: Any, result: Any
+    ) -> None:
+        config = {"input_array": "input.rows", "reduce_function": "(acc, item) => acc + item", "initial_value": initial}
+        graph = source([node("sum", "reduce", **config)], "")
+        stored = canonical(graph, HANDLERS)
+        assert canonical(stored, HANDLERS) == stored
+        assert last(run(graph, {"rows": rows, "text": "0"}), "sum")["result"] == result
+
+    @pytest.mark.parametrize(
+        "sources", [["input.a", "{{ input.b }}", "left"], "input.a, input.b, left", '["input.a", "input.b", "left"]']
+    )
+    def test_a_merge_takes_paths(self, sources: Any) -> None:
+        nodes = [node("left", "set_variable", variable_name="v"), node("both", "merge", input_sources=sources)]
+        graph = source(nodes, "left -> both")
+        found = run(graph, {"a": {"x": 1, "y": 1}, "b": {"y": 2}})
+        assert last(found, "both") == {"result": {"x": 1, "y": 2, **last(found, "left")}, "count": 3}
+        stored = canonical(graph, HANDLERS)
+        assert canonical(stored, HANDLERS) == stored
+
+    def test_a_merge_takes_nodes_further_before_it_and_leaves_null_out(self) -> None:
+        nodes = [setter("far", "v", 1), setter("near", "v", 2)]
+        nodes.append(node("both", "merge", merge_strategy="array", input_sources=["far", "input.none", "near"]))
+        found = run(source(nodes, "far -> near; near -> both"), {"none": None})
+        assert [each["value"] for each in last(found, "both")["result"]] == [1, 2]
+
+    def test_a_misspelt_source_of_a_merge_is_refused(self) -> None:
+        graph = source([node("both", "merge", input_sources=["lefft"])], "left -> both")
+        assert refused(graph) == [
+            "node 'both': config.input_sources: there is no node 'lefft' (did you mean 'left'?)",
+        ]
+
+    @pytest.mark.parametrize(
+        ("node_type", "given", "meant"),
+        [
+            ("http_request", {"headers": '{"X-Id": "{{ input.id }}"}'}, {"headers": {"X-Id": "{{ input.id }}"}}),
+            ("http_request", {"headers": "", "timeout": "", "method": "", "max_body_bytes": ""}, {}),
+            ("code", {"code": "x", "input_data": '{"a": [1]}'}, {"input_data": {"a": [1]}}),
+            ("code", {"code": "x", "input_data": "12"}, {"input_data": "12"}),
+            ("code", {"code": "x", "input_data": "", "language": "", "memory_mb": ""}, {}),
+            ("sub_workflow", {"workflow_id": "w", "input_data": '{"a": 1}', "version": ""}, {"input_data": {"a": 1}}),
+            ("human_approval", {"options": '["yes", "no"]', "timeout_seconds": ""}, {"options": ["yes", "no"]}),
+            ("human_approval", {"options": "", "on_timeout": ""}, {}),
+            (
+                "switch",
+                {"switch_expression": "", "expression": "input.x", "cases": '{"1": "one"}'},
+                {"cases": {"1": "one"}},
+            ),
+            ("map", {"input_array": "", "map_expression": "item"}, {}),
+            (
+                "split",
+                {"split_strategy": "by_size", "split_config": '{"size": 2, "condition": ""}'},
+                {"split_config": {"size": 2}},
+            ),
+            ("split", {"split_config": {"size": "", "key": "x", "condition": ""}}, {"split_config": {"key": "x"}}),
+            ("delay", {"delay_seconds": "", "target_time": "", "condition_expression": ""}, {}),
+            ("set_variable", {"variable_name": "x", "variable_value": ""}, {"variable_value": ""}),
+            ("repeat", {"repeat_count": "2", "loop_variable": "", "max_iterations": ""}, {}),
+        ],
+    )
+    def test_what_a_form_holds_is_read_as_it_is_meant(
+        self, node_type: str, given: dict[str, Any], meant: dict[str, Any]
+    ) -> None:
+        given = {"url": "https://example.com", **given} if node_type == "http_request" else given
+        before = json.dumps(given)
+        edges = "n -body-> w; w -> n" if node_type == "repeat" else "start -> n"
+        handlers = {**HANDLERS, "human_approval": load_handlers()["human_approval"]}
+        stored = canonical(source([node("n", node_type, **given)], edges), handlers)
+        assert canonical(stored, handlers) == stored
+        assert json.dumps(given) == before
+        (config,) = [each["config"] for each in stored["nodes"] if each["id"] == "n"]
+        kept = {key: value for key, value in given.items() if value not in ("", None)}
+        assert config == {**kept, **meant}
+
+    def test_what_is_needed_and_empty_is_missing(self) -> None:
+        assert refused(source([node("n", "map", map_expression=" ")], "start -> n")) == [
+            "node 'n': config.map_expression: is missing: add it"
+        ]
+
+    def test_json_with_bare_templates_is_refused(self) -> None:
+        call = node("n", "http_request", url="https://example.com", headers='{"X": {{ input.x }}}')
+        assert refused(source([call], "start -> n")) == [
+            "node 'n': config.headers: is no JSON: put each {{ }} in it in quotes"
+        ]
