@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/ready
 PEERS := .venv-peers/ready
 SHELL := /bin/bash
-PYTEST = folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(BIN)/pytest -q --basetemp=$$folder/t
+PYTEST = folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && $(BIN)/pytest -q --durations=12 --durations-min=10 --basetemp=$$folder/t
 
 .PHONY: help venv demo test test-processes test-rest test-docker test-unit chaos oracle lint format bench bench-peers bench-claim bench-soak bench-containers clean
 
