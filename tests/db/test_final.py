@@ -46,6 +46,11 @@ class Ended:
         self.sql("SELECT dray.cancel_below(ARRAY[%(id)s]::uuid[], true)", id=self.id)
         self.sql("UPDATE dray.execution SET parent_id = NULL")
 
+    def outlive(self) -> None:
+        other = register(self.store)
+        self.sql("INSERT INTO dray.crash (driver, execution_id) VALUES (%(by)s, %(id)s)", by=other, id=self.id)
+        self.store.outlived(other)
+
     def reap(self) -> None:
         expire(self.sql, self.driver)
         assert [each.requeued for each in self.store.reap()] == [0]
@@ -65,6 +70,7 @@ TRIES: dict[str, Callable[[Ended], Any]] = {
     "give_back": lambda it: it.sql("SELECT dray.give_back(%(id)s::uuid, true, 9)", id=it.driver),
     "release": lambda it: it.store.release(register(it.store)),
     "reap": lambda it: it.reap(),
+    "outlived": lambda it: it.outlive(),
     "limit_executions": lambda it: it.sql("SELECT dray.limit_executions(ARRAY[%(id)s]::uuid[], 't', 'k')", id=it.id),
     "wake_executions": lambda it: it.sql("SELECT dray.wake_executions(ARRAY[%(id)s]::uuid[])", id=it.id),
     "place_marks": lambda it: it.mark(),
@@ -88,7 +94,7 @@ def test_everything_that_writes_an_execution_was_tried(sql: Sql) -> None:
     functions = dict(sql("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'dray'::regnamespace"))
     writing = {name for name, text in {**QUERIES, **functions}.items() if "UPDATE dray.execution " in text}
     made = {"claim_if_fenced", "commit_if_fenced", "wake_due", "cancel_one", "signal", "pause", "resume", "give_back"}
-    made |= {"claim_unheard"}
+    made |= {"claim_unheard", "outlived"}
     made |= {"limit_executions", "pass", "wake_executions", "place_marks", "news_of_driver"}
     made |= {"cancel_below", "begin_children", "end_overdue"}
     assert writing == made | {"execution_moved", "input_written"}  # triggers, of what is queued and what is new
