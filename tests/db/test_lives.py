@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
+from dray.cluster.cli.history import judge, lines
+from dray.cluster.history.judge import Question
 from dray.store.client.client import Client
 from dray.store.driver_store import DriverStore
 from tests.db.test_driver import driving
@@ -23,8 +26,13 @@ LOOKS = node(
 SUB = node("sub", "sub_workflow", workflow_id="child", wait_for_completion=True)
 
 
+def can_be_true(engine: Engine) -> None:
+    report = judge(engine, Question(least={"waits": 1}))
+    assert not report.violations, "\n".join(lines(report))
+
+
 @pytest.mark.parametrize("waits", [LONG, LOOKS, GO, ASK, SUB], ids=lambda each: each["id"])
-def test_it_holds(store: DriverStore, client: Client, waits: dict[str, Any]) -> None:
+def test_it_holds(store: DriverStore, client: Client, engine: Engine, waits: dict[str, Any]) -> None:
     apply(client, "child", [LONG])
     late = {**waits, "timeout": 0.5}
     apply(client, "w", [late])
@@ -40,9 +48,10 @@ def test_it_holds(store: DriverStore, client: Client, waits: dict[str, Any]) -> 
         for each in client.list(workflow="child"):  # a child that nobody waits for any more
             ended(client, each.id, "cancelled")
     assert not client.approvals()
+    can_be_true(engine)
 
 
-def test_it_is_counted_from_what_an_earlier_driver_recorded(store: DriverStore, client: Client) -> None:
+def test_it_is_counted_from_what_an_earlier_driver_recorded(store: DriverStore, client: Client, engine: Engine) -> None:
     late = {**LOOKS, "timeout": 1.5, "config": {**LOOKS["config"], "interval_seconds": 0.5}}
     apply(client, "w", [late, SAY], edge("looks", "say", "failed"))
     execution = client.submit("w", {"n": 5})
@@ -57,3 +66,4 @@ def test_it_is_counted_from_what_an_earlier_driver_recorded(store: DriverStore, 
     lasted = (failed.at - looks[0].at).total_seconds()
     assert lasted >= 1.4, "its life is not shorter"
     assert len(looks) <= 6, "nor begins it anew with a driver"
+    can_be_true(engine)
