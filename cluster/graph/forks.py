@@ -65,7 +65,7 @@ def resolve_forks(
         if item >= view.nodes:
             continue
         node = graph.nodes[item]
-        given = {key: value for key in KEYS if (value := node.options.get(key, node.config.get(key))) is not None}
+        given = {key: value for key in KEYS if (value := node.options.get(key, node.config.get(key))) not in (None, "")}
         if not given:
             continue
         options = _read(node, given, findings)

@@ -39,6 +39,11 @@ NODE_KEYS = frozenset(
     {"node_id", "id", "node_type", "type", "config", "data", "next", "name", "label", "needs"}
     | {"max_retries", "retry", "timeout", "timeout_seconds", "at_most_once", "max_iterations", "resources"}
 )
+# Of these "" is what a form holds that nobody has filled in; an inline config is read so later.
+FORM_KEYS = frozenset(
+    {"max_retries", "timeout", "timeout_seconds", "at_most_once", "max_iterations", "sequential", "parallel"}
+    | {"parallel_wait_mode", "parallel_wait_n", "parallel_aggregation"}
+)
 # Written by the platform and its canvas. Kept as they are: the canvas draws with them, and the parallel ones get a
 # meaning later.
 PLATFORM_KEYS = frozenset(
@@ -205,7 +210,8 @@ def _read_node(place: str, raw: Any, handlers: Mapping[str, HandlerSpec], findin
         return None
     node_id = _readable_id(raw)
     place = f"node {quoted(node_id)}" if node_id else place
-    given, inline = _split_inline(_given(raw), handlers)
+    filled = {key: value for key, value in _given(raw).items() if value != "" or key not in FORM_KEYS}
+    given, inline = _split_inline(filled, handlers)
     try:
         node = NodeSource.model_validate(given)
     except ValidationError as error:

@@ -10,6 +10,7 @@ import pytest
 from dray.actors.registry import load_handlers
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.diff import diff
+from dray.cluster.graph.load import load
 from dray.store.records import Kind
 from tests.unit.cluster.execution.authors import run, setter, source
 from tests.unit.cluster.execution.simulation import Simulation
@@ -68,6 +69,15 @@ class TestWhatNobodyConnected:
         first, second = (f"set_variable-{each}" for each in (1, 2))
         graph = saved((first, {"variable_name": "x"}), (second, {"variable_name": "y"}), edges=[])
         assert sorted(run(graph).called) == [first, second]
+
+    def test_a_workflow_that_was_stored_with_a_loose_node_runs_as_it_did(self) -> None:
+        """As versions of Dray before this one stored it: the node is one like the others."""
+        nodes = (self.NODES[0], self.NODES[1], (NEXT, {"delay_seconds": 0}))
+        old = canonical(saved(*nodes, edges=[(TRIGGER, WORK), (WORK, NEXT)]), HANDLERS)
+        old["edges"].pop()
+        old["nodes"][2]["needs"]["inputs"] = []
+        graph = load(7, "w", 1, old)
+        assert [graph.root.nodes[each].id for each in graph.root.starts] == [TRIGGER, NEXT]
 
     def test_it_is_no_end(self) -> None:
         """The output of the execution is that of the one end, and the ends are told by the nodes that are stored."""
@@ -233,3 +243,14 @@ class TestForms:
         assert refused(source([call], "start -> n")) == [
             "node 'n': config.headers: is no JSON: put each {{ }} in it in quotes"
         ]
+
+    def test_nor_is_what_is_empty_beside_the_config_given(self) -> None:
+        empty = ["max_retries", "timeout", "max_iterations", "at_most_once", "parallel_wait_mode", "parallel_wait_n"]
+        written = {**setter("a", "x", 1), **dict.fromkeys(empty, "")}
+        (stored, *_) = canonical(source([written], "a -> b; a -> c; b -> d; c -> d"), HANDLERS)["nodes"]
+        assert stored.keys().isdisjoint(empty)
+
+    def test_branches_are_side_by_side_where_a_form_leaves_that_open(self) -> None:
+        fork = setter("a", "x", 1)
+        fork["config"] |= {"parallel": "", "parallel_wait_mode": "", "parallel_aggregation": ""}
+        assert "added" not in canonical(source([fork], "a -> b; a -> c; b -> d; c -> d"), HANDLERS)
