@@ -34,6 +34,8 @@ def read_forms(graph: RawGraph, handlers: Mapping[str, HandlerSpec], findings: F
             _marked(node, model, findings)
             _refused(node, model, findings)
             node.config = _without_empty(node.config, Shape(model=model))  # also in what was a text before
+        if node.type == "code" and node.config.get("requirements"):
+            findings.warn(node.place, "config.requirements is not read: packages belong into the image of the runners")
     _sources(graph, findings)
 
 
@@ -62,7 +64,7 @@ def _marked(node: RawNode, model: type[BaseModel], findings: Findings) -> None:
 
 
 def _refused(node: RawNode, model: type[BaseModel], findings: Findings) -> None:
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if _may_be_meant_otherwise(node.config) else 0):
         try:
             model.model_validate(node.config)
             return
@@ -74,6 +76,13 @@ def _refused(node: RawNode, model: type[BaseModel], findings: Findings) -> None:
         changed = [_mend(node, each["loc"], each["type"], findings) for each in reversed(found)]
         if not any(changed):
             return
+
+
+def _may_be_meant_otherwise(value: Any) -> bool:
+    """Whether it is worth asking the model, which costs as much as the check."""
+    if isinstance(value, dict):
+        return any(map(_may_be_meant_otherwise, value.values()))
+    return isinstance(value, str) and value.lstrip()[:1] in ("", "{", "[")
 
 
 def _mend(node: RawNode, place: tuple[int | str, ...], problem: str, findings: Findings) -> bool:

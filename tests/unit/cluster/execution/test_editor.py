@@ -254,3 +254,9 @@ class TestForms:
         fork = setter("a", "x", 1)
         fork["config"] |= {"parallel": "", "parallel_wait_mode": "", "parallel_aggregation": ""}
         assert "added" not in canonical(source([fork], "a -> b; a -> c; b -> d; c -> d"), HANDLERS)
+
+    @pytest.mark.parametrize(("requirements", "told"), [(["requests"], 1), ("requests", 1), ("", 0), ([], 0)])
+    def test_packages_that_nobody_installs_are_warned_of(self, requirements: Any, told: int) -> None:
+        stored = canonical(source([node("n", "code", code="x", requirements=requirements)], "start -> n"), HANDLERS)
+        warned = "node 'n': config.requirements is not read: packages belong into the image of the runners"
+        assert stored["warnings"] == [warned][:told]
