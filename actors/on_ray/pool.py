@@ -162,9 +162,9 @@ class RunnerActor:
 
 
 def _plain(result: NodeResult) -> tuple[Any, ...]:
-    """marshal takes no subclass of tuple."""
-    if result.failure is not None:
-        result = result._replace(failure=tuple(result.failure))  # type: ignore[arg-type]
+    """marshal takes no subclass of tuple or str."""
+    if (failure := result.failure) is not None:
+        result = result._replace(failure=(str(failure.type), *failure[1:]))  # type: ignore[arg-type]
     if result.child is not None:
         result = result._replace(child=tuple(result.child))  # type: ignore[arg-type]
     return tuple(result)

@@ -84,4 +84,4 @@ def test_a_project_with_folders_of_the_same_names(
 def test_a_script_beside_a_clone_of_it(tmp_path: Path, tools: Path) -> None:
     (tmp_path / "dray").symlink_to(ROOT)
     (tmp_path / "script.py").write_text("import dray\nprint(dray.Client.__module__)\n")
-    assert run(tmp_path, tools / "python", "script.py") == "dray.store.client.client"
+    assert run(tmp_path, tools / "python", "script.py") == "dray.cluster.client"
