@@ -5,6 +5,7 @@ pool/            which runner does which node; no Ray
 runner/          runs nodes, inside a runner process
 handlers/        the built-in node types, one file each
 context.py       NodeContext (what a handler is given); Branch and Wait (what it may answer besides a value)
+declarations.py  what @handler is given, checked at import
 registry.py      @handler, HANDLERS, load_handlers: node type -> function, config model, needs, resources
 expressions/     the expressions of a config
 outside/         what handlers reach the outside with: HTTP, mail, scripts, settings, secrets

@@ -11,7 +11,7 @@
     │       └── UnknownHandler     no handler is registered for the node's type
     └── RegistryError          a deployment mistake, found before any node runs
         ├── DuplicateHandler       two functions claim one node type
-        ├── SignatureInvalid       a function that cannot be called with a config and a context
+        ├── HandlerInvalid         a function that cannot be called with a config and a context
         └── HandlerLoadError       a module of handlers cannot be imported
 
 A handler may raise anything. NodeError and ConfigError are for saying whether to try again; any other exception is a
@@ -106,8 +106,8 @@ class DuplicateHandler(RegistryError):
         )
 
 
-class SignatureInvalid(RegistryError):
-    """A function that a runner could not call with a config and a context. function: module.name. reason: why not."""
+class HandlerInvalid(RegistryError):
+    """A function that a runner could not call, or asks for what none can have. function: module.name. reason: why."""
 
     def __init__(self, node_type: str, function: str, reason: str) -> None:
         super().__init__(node_type, function, reason)
@@ -125,7 +125,7 @@ class HandlerLoadError(RegistryError):
         self.module, self.reason = module, reason
 
     def __str__(self) -> str:
-        return (
-            f"cannot load handlers from {self.module!r} ({self.reason}): install it where runners run, "
-            "or take it out of the configured handler modules"
-        )
+        todo = "install it where runners run, or take it out of the configured handler modules"
+        if self.module.endswith(".py") or "/" in self.module:
+            todo = f"name it as `import` does, {self.module.removesuffix('.py').strip('./').replace('/', '.')!r}"
+        return f"cannot load handlers from {self.module!r} ({self.reason}): {todo}"

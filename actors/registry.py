@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from dray.actors.declarations import called, check_function, check_options, origin
 from dray.actors.errors import (
     ConfigError,
     DuplicateHandler,
+    HandlerInvalid,
     HandlerLoadError,
     RegistryError,
-    SignatureInvalid,
     UnknownHandler,
 )
 
@@ -94,7 +95,7 @@ class HandlerSpec:
     @property
     def origin(self) -> str:
         """module.function, for messages."""
-        return _origin(self.function)
+        return origin(self.function)
 
     def parse(self, config: dict[str, Any], nulls: Callable[[], Mapping[str, str]] = dict) -> Any:
         """What the handler takes as `config`. Raises ConfigError with every bad field in one line.
@@ -154,27 +155,34 @@ def handler(
     """Register a function, sync or async, for a node type; the fields are those of HandlerSpec. Leaves it as it is.
 
     The function is called with two arguments: the config, as its model or as a dict, and a NodeContext.
-    Raises DuplicateHandler if another function has the type, SignatureInvalid if it cannot be called so. Stack
-    decorators to give one function several types.
+    Raises DuplicateHandler if another function has the type, HandlerInvalid if it cannot be called so,
+    or an option is wrong. Stack decorators to give one function several types.
     """
     wanted = frozenset(needs)
     if unknown := wanted - NEEDS:
         raise ValueError(f"handler {node_type!r} needs {sorted(unknown)}; known are {sorted(NEEDS)}")
 
+    options = {
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "memory": memory,
+        "resources": resources,
+        "concurrency": concurrency,
+        "label_selector": label_selector,
+    }
+    if callable(node_type):
+        raise HandlerInvalid("?", origin(node_type), "has no type: write @handler('type')")
+
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _check_signature(node_type, function)
+        check_options(node_type, origin(function), config, options)
+        check_function(node_type, function)
         spec = HandlerSpec(
             node_type,
             function,
             config,
-            inspect.iscoroutinefunction(function),
+            any(map(inspect.iscoroutinefunction, called(function))),
             wanted,
-            num_cpus,
-            num_gpus,
-            memory,
-            resources,
-            concurrency,
-            label_selector,
+            **options,  # type: ignore[arg-type]  # as they are declared above
         )
         known = HANDLERS.get(node_type)
         if known is not None and known.is_plug_in:
@@ -186,22 +194,6 @@ def handler(
         return function
 
     return register
-
-
-def _check_signature(node_type: str, function: Callable[..., Any]) -> None:
-    """Told when the module is imported: a runner would find out after three retries."""
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise SignatureInvalid(node_type, _origin(function), "yields, but a handler returns its output")
-    try:
-        inspect.signature(function).bind(None, None)
-    except TypeError as error:
-        raise SignatureInvalid(node_type, _origin(function), f"{error}: it is called as f(config, ctx)") from None
-    except ValueError:  # a function of C, which tells nothing of its arguments
-        return
-
-
-def _origin(function: Callable[..., Any]) -> str:
-    return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
 
 def plug_in(node_type: str, function: Callable[..., Any]) -> None:
@@ -224,7 +216,7 @@ def find_handler(node_type: str) -> HandlerSpec:
 def load_handlers(modules: Sequence[str] = ()) -> Mapping[str, HandlerSpec]:
     """Import the built-ins, the entry points and the named modules; returns HANDLERS. Loading twice changes nothing.
 
-    Raises HandlerLoadError naming the module, DuplicateHandler naming both functions, SignatureInvalid.
+    Raises HandlerLoadError naming the module, DuplicateHandler naming both functions, HandlerInvalid.
     """
     _load(BUILT_IN, partial(importlib.import_module, BUILT_IN))
     for point in entry_points(group=ENTRY_POINTS):
@@ -239,7 +231,7 @@ def _load(name: str, load: Callable[[], object]) -> None:
         load()
     except RegistryError:
         raise
-    except Exception as error:  # an import runs foreign code, which may raise anything
+    except (Exception, SystemExit) as error:  # an import runs foreign code, which may raise anything
         raise HandlerLoadError(name, f"{type(error).__name__}: {error}") from error
 
 

@@ -30,6 +30,14 @@ def folder() -> Path:
     return Path(tempfile.gettempdir()) / f"dray-{os.getuid()}"
 
 
+def born(pid: int) -> str | None:
+    """When the process began, as Linux counts it; None where it does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
 def read(file: Path | None) -> list[dict[str, Any]]:
     """The reports of the drivers that run here. file: DRAY_HEALTH_FILE."""
     ours = sorted(folder().glob("*.json")) if file is None and _is_ours(folder()) else ()
@@ -38,6 +46,8 @@ def read(file: Path | None) -> list[dict[str, Any]]:
         try:
             report = json.loads(each.read_text(encoding="utf-8"))
             os.kill(report["pid"], 0)
+            if report.pop("born", None) not in (None, born(report["pid"])):
+                continue  # it was killed, and another process has its number
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it ended, or was killed
         found.append(report)
@@ -54,6 +64,7 @@ class HealthWriter(threading.Thread):
         self._report = report
         self._ended = threading.Event()
         self._told = False
+        self._born = born(os.getpid())
 
     def stop(self) -> None:
         self._ended.set()
@@ -74,7 +85,7 @@ class HealthWriter(threading.Thread):
             new = self._file.with_name(f".{self._file.name}.{os.getpid()}")
             new.unlink(missing_ok=True)
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:
-                json.dump(self._report(), out)
+                json.dump({**self._report(), "born": self._born}, out)
             new.replace(self._file)
         except (
             OSError,

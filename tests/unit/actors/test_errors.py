@@ -14,10 +14,10 @@ from dray.actors.errors import (
     DuplicateHandler,
     ExpressionError,
     FailedAgain,
+    HandlerInvalid,
     HandlerLoadError,
     NodeError,
     RegistryError,
-    SignatureInvalid,
     TimedOut,
     UnknownHandler,
     WaitTimedOut,
@@ -36,7 +36,7 @@ EXAMPLES = [
     UnknownHandler("no such type"),
     RegistryError("r"),
     DuplicateHandler("double", "a.f", "b.f"),
-    SignatureInvalid("double", "a.f", "missing a required argument: 'ctx'"),
+    HandlerInvalid("double", "a.f", "missing a required argument: 'ctx'"),
     HandlerLoadError("my.module", "ImportError: no"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from dray.actors import registry
 from dray.actors.context import Branch, NodeContext, Wait
-from dray.actors.errors import ConfigError, DuplicateHandler, HandlerLoadError, SignatureInvalid, UnknownHandler
+from dray.actors.errors import ConfigError, DuplicateHandler, HandlerInvalid, HandlerLoadError, UnknownHandler
 from dray.actors.registry import HANDLERS, NodeConfig, find_handler, handler, load_handlers
 
 BUILT_INS = {"trigger", "http_request", "code", "condition", "if", "switch", "delay", "wait"}
@@ -74,9 +75,90 @@ def pages(config: dict[str, Any], ctx: NodeContext) -> Iterator[int]:
 
 @pytest.mark.parametrize("function", [no_arguments, one_too_many, only_by_name, pages])
 def test_what_cannot_be_called_with_a_config_and_a_context_is_refused_at_import(function: Any) -> None:
-    with pytest.raises(SignatureInvalid, match=rf"'own'.*test_registry.{function.__name__}.*handler|config, ctx"):
+    with pytest.raises(HandlerInvalid, match=rf"'own'.*test_registry.{function.__name__}.*handler|config, ctx"):
         handler("own")(function)
     assert "own" not in HANDLERS
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"memory": "1MiB"}, "memory='1MiB': it must be a whole number of bytes"),
+        ({"num_cpus": "1"}, "num_cpus='1'"),
+        ({"num_cpus": -1}, "num_cpus=-1: it must be a number, 0 or more"),
+        ({"num_gpus": float("nan")}, "num_gpus=nan"),
+        ({"concurrency": 1.5}, "concurrency=1.5: it must be a whole number"),
+        ({"concurrency": 0}, "concurrency=0"),
+        ({"resources": {"disk": "2"}}, "resources="),
+        ({"label_selector": {"zone": 1}}, "label_selector="),
+        ({"config": dict}, "no pydantic model"),
+    ],
+)
+def test_an_option_that_no_runner_can_have_is_refused_at_import(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(HandlerInvalid) as caught:
+        handler("own", **options)(lambda config, ctx: None)
+    assert told in str(caught.value)
+    assert "own" not in HANDLERS
+
+
+@pytest.mark.parametrize("node_type", ["", "a\nb", None, 7, "x" * 300])
+def test_a_type_has_a_name(node_type: Any) -> None:
+    with pytest.raises(HandlerInvalid, match="printable characters"):
+        handler(node_type)(lambda config, ctx: None)
+
+
+def test_without_brackets_it_is_told() -> None:
+    with pytest.raises(HandlerInvalid, match=r"no_arguments, has no type: write @handler\('type'\)"):
+        handler(no_arguments)  # type: ignore[call-overload]
+
+
+class Answers:
+    async def __call__(self, config: dict[str, Any], ctx: NodeContext) -> int:
+        return 1
+
+
+class Yields:
+    def __call__(self, config: dict[str, Any], ctx: NodeContext) -> Iterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize("function", [Answers, Yields(), 3])
+def test_what_is_no_function_is_refused(function: Any) -> None:
+    with pytest.raises(HandlerInvalid):
+        handler("own")(function)
+
+
+def test_an_instance_with_an_async_call_is_async() -> None:
+    handler("own")(Answers())
+    assert find_handler("own").is_async
+
+
+def test_what_a_decorator_gives_and_takes_is_its_own() -> None:
+    def inner(config: dict[str, Any], ctx: NodeContext, database: str) -> str:
+        return database
+
+    @functools.wraps(inner)
+    def outer(config: dict[str, Any], ctx: NodeContext) -> str:
+        return inner(config, ctx, "db")
+
+    @functools.wraps(inner)
+    def narrow(config: dict[str, Any]) -> str:
+        return ""
+
+    handler("own")(outer)
+    with pytest.raises(HandlerInvalid, match="too many positional arguments"):
+        handler("narrow")(narrow)  # type: ignore[arg-type]
+
+
+def test_a_module_that_ends_the_process_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "leaving_handlers.py").write_text("import sys\nsys.exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(HandlerLoadError, match=r"leaving_handlers.*SystemExit"):
+        load_handlers(["leaving_handlers"])
+
+
+def test_a_file_in_place_of_a_module_is_told_how_to_name_it() -> None:
+    assert "name it as `import` does, 'my_handlers'" in str(HandlerLoadError("./my_handlers.py", "no such module"))
 
 
 def test_what_can_be_called_so_is_taken() -> None:

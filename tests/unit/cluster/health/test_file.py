@@ -58,3 +58,11 @@ def test_what_a_killed_driver_left_is_not_believed(tmp_path: Path, text: str) ->
     file = tmp_path / "health.json"
     file.write_text(text)
     assert health_file.read(file) == []
+
+
+def test_a_report_of_a_process_whose_number_another_has_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "health.json"
+    file.write_text(json.dumps({"pid": os.getpid(), "born": health_file.born(os.getpid())}))
+    assert len(health_file.read(file)) == 1
+    file.write_text(json.dumps({"pid": os.getpid(), "born": "1"}))
+    assert health_file.read(file) == []
