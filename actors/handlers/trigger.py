@@ -18,7 +18,7 @@ from dray.actors.registry import NodeConfig, handler
 class TriggerConfig(NodeConfig):
     """cron_expression: five fields or a name such as @daily, meant in timezone. webhook_method: for "webhook".
 
-    With trigger_type "schedule" the workflow runs by itself: cluster/graph/schedule.py.
+    With trigger_type "schedule" the workflow runs by itself: cluster/graph/written/schedule.py.
     """
 
     trigger_type: Literal["manual", "webhook", "schedule"] = "manual"

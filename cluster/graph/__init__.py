@@ -1,14 +1,10 @@
 """From what an author wrote to what executions run: read, checked, stored, loaded. Pure, and knows no execution.
 
 files.py         workflow files: read, and made canonical
-models.py        the parts of a graph as users write them, and pydantic's complaints in one line
-source.py        reads a graph in any of the shapes in circulation
-json_text.py     is it JSON that Postgres can keep?
+written/         what an author wrote, as a graph: read, in any shape
 canonical.py     the form that is stored; the page at its top shows it
-forms.py         configs as the forms of an editor fill them in
 idle.py          nodes that never run, parted from the rest
 check.py         what is wrong with a graph, all of it at once; what is derived from it is in the files below
-nearest.py       which name was probably meant
 labels.py        what the label on an edge means
 order.py         topological order, cycles, reach, ancestors
 loops.py         what a loop node is, and how it is drawn
@@ -20,9 +16,6 @@ view.py          a graph with its regions as one without cycles
 forks.py         what a fork's options say
 tries.py         try, catch and finally as edges that failures take
 needs.py         what each node must be given
-resources.py     what a node asks of the cluster
-limits.py        queue, priority, concurrency and rate of a workflow
-schedule.py      when a workflow runs by itself
 types.py         the graph in memory: regions, each without a cycle
 load.py          makes it from the stored form
 draft.py         a region of it in the making

@@ -8,9 +8,9 @@ from itertools import takewhile
 from dray.cluster.graph import loops
 from dray.cluster.graph.labels import SELECTING
 from dray.cluster.graph.loops import BODY
-from dray.cluster.graph.models import quoted
 from dray.cluster.graph.regions import ROOT, LabelledEdge, Regions
-from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph
 
 
 def region_names(graph: RawGraph, regions: Regions) -> list[Mapping[str, str]]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dray.cluster.graph import loops as graph_loops
 from dray.cluster.graph import order
 from dray.cluster.graph.loops import shown
-from dray.cluster.graph.models import quoted
 from dray.cluster.graph.regions import ROOT, LabelledEdge, Regions, Search
-from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph
 
 
 def find_regions(

@@ -4,10 +4,10 @@ canonical() is for the moment a workflow is registered: it takes what a user wro
 problems at once or gives the one JSON form that is stored. load() is for the driver: it trusts the stored form, checks
 nothing again and gives a Graph that thousands of executions share, so nothing in a Graph ever changes.
 
-    {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (limits.py),
-     "schedule"?: {...} (schedule.py), "warnings": [text],
+    {"format": 1, "entry": id | null, "timeout"?: seconds, "limits"?: {...} (written/limits.py),
+     "schedule"?: {...} (written/schedule.py), "warnings": [text],
      "nodes": [{"id", "type", "config", "name"?, "max_retries"?, "timeout"?, "at_most_once"?, ...platform keys,
-                "resources"?: {...} (resources.py),
+                "resources"?: {...} (written/resources.py),
                 "needs": {"input": bool, "nodes": [id], "vars": [id], "inputs": [id], "error"?: [id]}}],
      "edges": [{"from": id, "to": id, "label": text | null, "role"?: "body" | "back"}],
      "regions"?: [{"header": id, "kind": "each" | "for" | "while" | "cycle", "parent": index | null, "nodes": [id]}],
@@ -28,18 +28,18 @@ from typing import Any
 from dray.actors.registry import HandlerSpec
 from dray.cluster.errors import GraphInvalid
 from dray.cluster.graph.check import check
-from dray.cluster.graph.json_text import MAX_DEPTH, json_problems
 from dray.cluster.graph.regions import ROOT
-from dray.cluster.graph.schedule import read_schedule
-from dray.cluster.graph.source import Findings, read
 from dray.cluster.graph.types import FORMAT
+from dray.cluster.graph.written.json_text import MAX_DEPTH, json_problems
+from dray.cluster.graph.written.schedule import read_schedule
+from dray.cluster.graph.written.source import Findings, read
 
 # Inline configs lie a few levels deeper in the canonical form, which must stay readable as a source.
 DEPTH_ADDED = 4
 
 
 def canonical(source: Any, handlers: Mapping[str, HandlerSpec]) -> dict[str, Any]:
-    """The form of a graph that is stored, from any of the formats in circulation (source.py lists them).
+    """The form of a graph that is stored, from any of the formats in circulation (written/source.py lists them).
 
     The canonical form is itself such a format, and comes out as it went in. Warnings are in its "warnings".
     Raises GraphInvalid with every problem found.

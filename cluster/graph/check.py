@@ -17,18 +17,18 @@ from dray.cluster.graph import loops
 from dray.cluster.graph.bodies import region_names, settle_loop_edges
 from dray.cluster.graph.breaks import find_regions
 from dray.cluster.graph.forks import borne, raced, resolve_forks
-from dray.cluster.graph.forms import read_forms
 from dray.cluster.graph.idle import part_idle
 from dray.cluster.graph.keys import check_keys
-from dray.cluster.graph.models import misspelt, pydantic_messages, quoted
-from dray.cluster.graph.nearest import Nearest
 from dray.cluster.graph.needs import Needs
 from dray.cluster.graph.regions import ROOT, Added, LabelledEdge, Regions
-from dray.cluster.graph.resources import MAX_SHAPES
-from dray.cluster.graph.source import Findings, RawGraph, RawNode
 from dray.cluster.graph.tries import resolve_tries
 from dray.cluster.graph.types import BUILTIN
 from dray.cluster.graph.view import View
+from dray.cluster.graph.written.forms import read_forms
+from dray.cluster.graph.written.models import misspelt, pydantic_messages, quoted
+from dray.cluster.graph.written.nearest import Nearest
+from dray.cluster.graph.written.resources import MAX_SHAPES
+from dray.cluster.graph.written.source import Findings, RawGraph, RawNode
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import Any
 
 from dray.cluster.graph.loops import is_loop
-from dray.cluster.graph.models import quoted
 from dray.cluster.graph.regions import Added, LabelledEdge
-from dray.cluster.graph.source import Findings, RawGraph, RawNode
 from dray.cluster.graph.view import View
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph, RawNode
 
 ORDER = "order"
 KEYS = ("parallel_wait_mode", "parallel_wait_n", "parallel_aggregation", "sequential", "parallel")

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dray.cluster.graph import order
-from dray.cluster.graph.models import quoted
-from dray.cluster.graph.source import Findings, RawEdge, RawGraph, RawNode
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawEdge, RawGraph, RawNode
 
 SHOWN = 12
 

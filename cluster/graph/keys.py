@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dray.cluster.graph.models import quoted
 from dray.cluster.graph.regions import Regions
-from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph
 
 MAX_KEY = 2_000  # bytes
 _TURN = len("[0000000000]/")  # more turns than any loop has

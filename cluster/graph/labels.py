@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from dray.actors.handlers.switch import DEFAULT, case_text, label_keys
 from dray.cluster.graph.loops import LOOP_LABELS, is_loop
-from dray.cluster.graph.models import quoted
-from dray.cluster.graph.nearest import Nearest
-from dray.cluster.graph.source import Findings, RawEdge, RawNode
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.nearest import Nearest
+from dray.cluster.graph.written.source import Findings, RawEdge, RawNode
 
 # Only these choose among their edges by label; any other node's own key `branch` must not.
 SELECTING = frozenset({"condition", "if", "switch", "rag_switch", "ocr_switch", "human_approval", "catch"})

@@ -15,7 +15,6 @@ from dray.actors.messages import NodeSpec
 from dray.cluster.errors import GraphInvalid, Problem
 from dray.cluster.graph.draft import Draft
 from dray.cluster.graph.labels import SELECTING
-from dray.cluster.graph.resources import asks_of
 from dray.cluster.graph.types import (
     BACK,
     BUILTIN,
@@ -32,6 +31,7 @@ from dray.cluster.graph.types import (
     Region,
 )
 from dray.cluster.graph.values import Reads, Values
+from dray.cluster.graph.written.resources import asks_of
 
 DEFAULT_PARALLEL = 20
 _TO_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dray.actors.expressions.dialects import node_path
-from dray.cluster.graph.models import quoted
-from dray.cluster.graph.source import RawNode
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import RawNode
 
 LOOP_TYPES = frozenset({"loop", "for", "while", "repeat", "foreach"})
 LEAVING = frozenset({"break", "continue"})

@@ -14,11 +14,11 @@ from typing import Any
 from dray.actors.expressions.config import References, is_template
 from dray.actors.registry import HandlerSpec
 from dray.cluster.graph import order
-from dray.cluster.graph.models import quoted
-from dray.cluster.graph.nearest import Nearest
 from dray.cluster.graph.regions import Added, LabelledEdge, Regions
-from dray.cluster.graph.source import Findings, RawGraph, RawNode
 from dray.cluster.graph.view import unfolded
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.nearest import Nearest
+from dray.cluster.graph.written.source import Findings, RawGraph, RawNode
 
 # Outputs that the nodes of one graph read, all together: what the plan walks for one execution.
 MAX_READS = 1_000_000

@@ -16,8 +16,8 @@ from dray.cluster.graph import loops as graph_loops
 from dray.cluster.graph import order
 from dray.cluster.graph.labels import ERROR_LABELS, SELECTING, TRUTH_LABELS
 from dray.cluster.graph.loops import BODY, shown
-from dray.cluster.graph.models import quoted
-from dray.cluster.graph.source import Findings, RawGraph
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph
 
 ROOT = -1  # home and parent: in no loop
 MAX_NESTING = 50

@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from dray.cluster.graph.labels import CAUGHT, PASSED
-from dray.cluster.graph.models import quoted
 from dray.cluster.graph.order import reachable
 from dray.cluster.graph.regions import MAX_NESTING, Added, LabelledEdge, Regions
-from dray.cluster.graph.source import Findings, RawGraph
 from dray.cluster.graph.view import View
+from dray.cluster.graph.written.models import quoted
+from dray.cluster.graph.written.source import Findings, RawGraph
 
 CATCH, PASS = "catch", "pass"
 NEVER_FAIL = frozenset({"try", "trigger", "break", "continue"})

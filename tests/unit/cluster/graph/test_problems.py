@@ -11,10 +11,10 @@ from pydantic import field_validator, model_validator
 
 from dray.actors.registry import HandlerSpec
 from dray.cluster.errors import GraphInvalid
-from dray.cluster.graph import json_text as graph_json
 from dray.cluster.graph import needs
-from dray.cluster.graph import source as graph_source
 from dray.cluster.graph.canonical import canonical
+from dray.cluster.graph.written import json_text as graph_json
+from dray.cluster.graph.written import source as graph_source
 from tests.unit.cluster.graphs import HANDLERS, Open, chain, edge, graph, node, refused, spec
 
 

@@ -9,7 +9,7 @@ import pytest
 from dray.actors.registry import load_handlers
 from dray.cluster.errors import GraphInvalid
 from dray.cluster.graph.canonical import canonical
-from dray.cluster.graph.limits import path_of
+from dray.cluster.graph.written.limits import path_of
 
 NODES = {"nodes": [{"id": "a", "type": "trigger"}], "edges": []}
 

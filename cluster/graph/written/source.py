@@ -19,8 +19,8 @@ from pydantic import BaseModel, ValidationError
 
 from dray.actors.registry import HandlerSpec
 from dray.cluster.errors import Problem
-from dray.cluster.graph.limits import HeadSource
-from dray.cluster.graph.models import (
+from dray.cluster.graph.written.limits import HeadSource
+from dray.cluster.graph.written.models import (
     MAX_ID,
     EdgeSource,
     NodeSource,

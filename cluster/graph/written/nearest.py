@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-from dray.cluster.graph.models import quoted
+from dray.cluster.graph.written.models import quoted
 
 MAX_COMPARISONS = 20_000
 

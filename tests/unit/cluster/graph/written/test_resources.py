@@ -14,7 +14,7 @@ from dray.cluster.errors import GraphInvalid
 from dray.cluster.graph.canonical import canonical
 from dray.cluster.graph.diff import diff, lines
 from dray.cluster.graph.load import load
-from dray.cluster.graph.resources import MAX_NAMES, MAX_SHAPES
+from dray.cluster.graph.written.resources import MAX_NAMES, MAX_SHAPES
 from tests.unit.cluster.graphs import HANDLERS, chain, edge, graph, node, refused
 
 DEFAULT = Shape(1.0)

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from dray.cluster.graph.models import GraphSource, Seconds
+from dray.cluster.graph.written.models import GraphSource, Seconds
 
 MAX_PER = 31 * 86_400
 _WRAPPED = re.compile(r"\s*(?:\{\{(.*)\}\}|\$\{(.*)\}|(.*))\s*", re.DOTALL)

@@ -16,8 +16,8 @@ from typing import Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dray.cluster.errors import Problem, ScheduleInvalid
-from dray.cluster.graph.models import one_line, pydantic_messages, quoted
-from dray.cluster.graph.source import Findings, RawNode
+from dray.cluster.graph.written.models import one_line, pydantic_messages, quoted
+from dray.cluster.graph.written.source import Findings, RawNode
 from dray.cluster.schedules import Timing, timing_of
 
 OTHERS = ("manual", "webhook", "event", "api")

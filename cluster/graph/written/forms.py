@@ -16,10 +16,10 @@ from pydantic import BaseModel, ValidationError
 from dray.actors.expressions.config_shape import BareExpression, Shape
 from dray.actors.expressions.dialects import node_path
 from dray.actors.registry import HandlerSpec, JsonText
-from dray.cluster.graph.json_text import MAX_DEPTH, json_problems
-from dray.cluster.graph.models import names_of, quoted
-from dray.cluster.graph.nearest import Nearest
-from dray.cluster.graph.source import Findings, RawGraph, RawNode
+from dray.cluster.graph.written.json_text import MAX_DEPTH, json_problems
+from dray.cluster.graph.written.models import names_of, quoted
+from dray.cluster.graph.written.nearest import Nearest
+from dray.cluster.graph.written.source import Findings, RawGraph, RawNode
 
 ROUNDS = 4  # a field that is given now may show others that are not
 OBJECTS = frozenset({"dict_type", "list_type", "model_type", "model_attributes_type"})

@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
-from dray.cluster.graph.resources import ResourcesSource
+from dray.cluster.graph.written.resources import ResourcesSource
 from dray.plain import visible
 
 MAX_ID = 255
