@@ -32,7 +32,8 @@ def test_a_signal_that_is_read_while_its_claim_is_on_the_way_is_heard(
 ) -> None:
     """Else it would be heard when the execution parks, which may take as long as the node beside it."""
     waits = [node(each, "wait_for_signal", signal_name=each) for each in ("first", "second")]
-    graph = {"nodes": [*waits, hold("works", tmp_path / "go")], "edges": [edge("first", "works")]}
+    nodes = [node("start", "trigger"), *waits, hold("works", tmp_path / "go")]
+    graph = {"nodes": nodes, "edges": [edge("start", "first"), edge("start", "second"), edge("first", "works")]}
     client.apply_workflow("w", canonical(graph, HANDLERS))
     stands, came, goes_on = threading.Event(), threading.Event(), threading.Event()
 
