@@ -54,10 +54,11 @@ def test_a_stuck_handler_is_answered_for_and_its_runner_replaced(
 
 def test_stop_ends_the_threads_of_healthy_runners(make_pool: Make) -> None:
     load_handlers([HANDLERS])
-    before = threading.active_count()
+    before = set(threading.enumerate())  # those of earlier tests may end meanwhile
     pool = make_pool(local_runners(4, 1 << 20))
     pool.run("ray.noop", count=100)
     pool.run("ray.noop_async", count=10)
-    assert threading.active_count() > before
+    ours = set(threading.enumerate()) - before
+    assert ours
     pool.pool.stop()
-    pool.until(lambda: threading.active_count() <= before)
+    pool.until(lambda: not any(each.is_alive() for each in ours))
