@@ -127,7 +127,7 @@ class Cluster:
         self.pods: list[Pod] = []
         tools = folder / "bin"
         tools.mkdir()
-        for name, module in (("ray", "ray.scripts.scripts"), ("dray", "cluster")):
+        for name, module in (("ray", "ray.scripts.scripts"), ("dray", "dray")):
             (tools / name).write_text(f'#!/bin/bash\nexec {sys.executable} -m {module} "$@"\n')
             (tools / name).chmod(0o755)
         self.environ = {
