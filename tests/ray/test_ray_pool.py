@@ -98,7 +98,7 @@ def test_a_runners_environment_has_no_credentials(pool: LivePool) -> None:
 
 def test_a_runner_loads_no_database_driver(pool: LivePool) -> None:
     loaded = json.loads(pool.run("ray.modules")[0].output or "")
-    assert not {"psycopg2", "sqlalchemy", "store", "cluster"} & set(loaded)
+    assert not {"psycopg2", "sqlalchemy", "dray.store", "dray.cluster"} & set(loaded)
 
 
 def test_where_ray_collects_no_metrics_a_runner_has_nobody_to_tell_them(pool: LivePool) -> None:
