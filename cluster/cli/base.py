@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     from dray.cluster.settings import Settings
     from dray.store.client.client import Client
-
-LEFT = 5.0  # seconds that threads of handlers may take to end, once all else has
 
 
 class Exit(IntEnum):
@@ -196,17 +192,9 @@ def shown(value: Any) -> str:
 
 
 def end(code: int) -> NoReturn:
-    """The end of the process, also where a handler of the local executor has left a thread that does not end: Python
-    waits for such threads, and SIGTERM has come already."""
-
-    def watch() -> None:
-        time.sleep(LEFT)
-        left = [each.name for each in threading.enumerate() if not each.daemon and each is not threading.main_thread()]
-        logs.get("worker").warning("threads that handlers left end with the process", threads=", ".join(left))
-        leave(code)
-
-    threading.Thread(target=watch, name="end", daemon=True).start()
-    sys.exit(code)
+    """The end of the process, with all that was opened closed by its context: Python's own end would wait for threads
+    that handlers of the local executor have left, and Ray's library aborts now and then in it."""
+    leave(code)
 
 
 def leave(code: int) -> NoReturn:
