@@ -191,14 +191,12 @@ def shown(value: Any) -> str:
     return visible(" ".join(str(value).split()))
 
 
-def end(code: int) -> NoReturn:
-    """The end of the process, with all that was opened closed by its context: Python's own end would wait for threads
-    that handlers of the local executor have left, and Ray's library aborts now and then in it."""
-    leave(code)
-
-
 def leave(code: int) -> NoReturn:
-    """End at once, with what is buffered written. For after a broken pipe: Python would complain at its own end."""
+    """The end of the process, at once, with what is buffered written; contexts have closed all that was opened.
+
+    Python's own end would complain of a broken pipe, and wait for threads that handlers of the local executor left. A
+    driver on Ray was seen once to abort in it, after it had given back everything.
+    """
     try:
         sys.stdout.flush()
         sys.stderr.flush()

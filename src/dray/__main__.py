@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from dray.cluster.cli.base import end
+from dray.cluster.cli.base import leave
 from dray.cluster.cli.main import run
 
 
 def main() -> None:
-    end(run(sys.argv[1:]))
+    leave(run(sys.argv[1:]))
 
 
 if __name__ == "__main__":
