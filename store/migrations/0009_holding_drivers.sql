@@ -5,42 +5,6 @@
 ALTER TABLE dray.driver ADD COLUMN stopped boolean NOT NULL DEFAULT false;
 
 DROP FUNCTION dray.give_back(uuid, boolean);
--- running -> queued, paused or cancelled (where that was asked for), at most `most` of one incarnation; those that somebody keeps locked are
--- left out, for the next turn. crashed: count it; false for a planned stop.
--- crash_count counts the crashes in a row between which nothing was recorded: it grows for what kills its driver again and again, and
--- starts at 1 again for a long execution that lived through drivers' deaths of other causes. crashed_at, written here only, says since
--- when to look, so the claim writes nothing for it.
--- The settings and the array: as a plan of the first minute of a database it would read all executions for ever.
-CREATE FUNCTION dray.give_back(incarnation uuid, crashed boolean, most integer) RETURNS integer LANGUAGE plpgsql VOLATILE
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-DECLARE
-    held uuid[] := ARRAY(SELECT e.id FROM dray.execution e WHERE e.owner = incarnation LIMIT most FOR NO KEY UPDATE SKIP LOCKED);
-    moved integer;
-    cancelled uuid[];
-    parents uuid[];
-BEGIN
-    WITH given AS (
-        UPDATE dray.execution e SET
-            owner = NULL,
-            control = NULL,
-            status = CASE e.control WHEN 'cancel' THEN 'cancelled' WHEN 'pause' THEN 'paused' ELSE 'queued' END,
-            finished_at = CASE WHEN e.control = 'cancel' THEN clock_timestamp() END,
-            crash_count = CASE
-                WHEN NOT crashed THEN e.crash_count
-                WHEN (SELECT c.at FROM dray.checkpoint c WHERE c.execution_id = e.id AND c.at > e.crashed_at LIMIT 1) IS NOT NULL THEN 1
-                ELSE e.crash_count + 1 END,
-            crashed_at = CASE WHEN crashed THEN clock_timestamp() ELSE e.crashed_at END
-        WHERE e.id = ANY (held) AND (e.owner = incarnation) IS TRUE
-        RETURNING e.id, e.status, CASE WHEN e.detached IS NOT TRUE THEN e.parent_id END AS parent
-    )
-    SELECT count(*), array_agg(g.id) FILTER (WHERE g.status = 'cancelled'),
-        array_agg(g.parent) FILTER (WHERE g.status = 'cancelled' AND g.parent IS NOT NULL)
-    INTO moved, cancelled, parents FROM given g;
-    IF cancelled IS NOT NULL THEN
-        PERFORM dray.mark_family(cancelled, parents);
-    END IF;
-    RETURN moved;
-END $$;
 
 -- Gives back at most `most` of what this incarnation holds, whose row the caller has locked, and ends it where that was all: its row goes, so
 -- it can never write again. has_left: it holds something still, or somebody has one of its runners locked.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dray.store.migrations import run
 
-revision = "0011"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
-    run("0011_arguments.sql")
+    run("0010_arguments.sql")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dray.store.migrations import run
 
-revision = "0008"
-down_revision = "0009"
+revision = "0009"
+down_revision = "0008"
 
 
 def upgrade() -> None:
-    run("0008_holding.sql", "0008_holding_drivers.sql")
+    run("0009_holding.sql", "0009_holding_drivers.sql")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dray.store.migrations import run
 
-revision = "0014"
-down_revision = "0016"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
-    run("0014_bytes.sql")
+    run("0012_bytes.sql")

@@ -17,7 +17,7 @@ ALTER TABLE dray.driver ADD COLUMN apart uuid[] NOT NULL DEFAULT '{}';
 -- starts at 1 again for a long execution that lived through drivers' deaths of other causes. crashed_at, written here only, says since
 -- when to look, so the claim writes nothing for it.
 -- The settings and the array: as a plan of the first minute of a database it would read all executions for ever.
-CREATE OR REPLACE FUNCTION dray.give_back(incarnation uuid, crashed boolean, most integer) RETURNS integer LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION dray.give_back(incarnation uuid, crashed boolean, most integer) RETURNS integer LANGUAGE plpgsql VOLATILE
 SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     held uuid[] := ARRAY(SELECT e.id FROM dray.execution e WHERE e.owner = incarnation LIMIT most FOR NO KEY UPDATE SKIP LOCKED);

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dray.store.migrations import run
 
-revision = "0010"
-down_revision = "0011"
+revision = "0011"
+down_revision = "0010"
 
 
 def upgrade() -> None:
-    run("0010_integers.sql")
-    run("0010_crashes.sql")
+    run("0011_integers.sql")
+    run("0011_crashes.sql")

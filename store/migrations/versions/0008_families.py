@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dray.store.migrations import run
 
-revision = "0009"
+revision = "0008"
 down_revision = "0007"
 
 
 def upgrade() -> None:
-    run("0009_families.sql", "0009_people.sql")
+    run("0008_families.sql", "0008_people.sql")

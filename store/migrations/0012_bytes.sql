@@ -138,7 +138,6 @@ BEGIN
     END IF;
 END $$;
 
-DROP FUNCTION dray.claim_unheard(uuid, uuid[], integer);
 -- running -> running, by a new claim: what this incarnation holds and does not know of, because the answer to the claim that took it was lost.
 -- As the claim is new, whatever was decided under the earlier one is refused. fenced, and a row without an id where there is more of it
 -- (somebody has it locked): as claim_if_fenced.
