@@ -39,7 +39,6 @@ from dray.cluster.driver.suspects import BeginsAlone, Suspects, is_suspect
 from dray.cluster.driver.threads import Threads
 from dray.cluster.errors import RunnersMissing
 from dray.cluster.execution.commands import (
-    Abandon,
     Begin,
     Committed,
     Event,
@@ -282,9 +281,7 @@ class Driver:
 
     def _drop(self, run: ExecutionRun) -> None:
         if not run.closed:  # nothing of it is written, repeated or failed
-            run.closed = True
-            self._hands.abandon(run, None)
-            self._hands.entries = [entry for entry in self._hands.entries if entry.run is not run]
+            self._hands.let_go(run)
 
     def _on_controls(self, event: Controls, now: float) -> None:
         for execution, each in event.told:
@@ -317,13 +314,12 @@ class Driver:
             self._hands.carry_out(run, run.handle(event, now), now)
         except Exception as error:  # a bug of ours: this execution fails, the others go on
             log.exception("cannot go on with an execution", execution=run.id, workflow=run.graph.name)
-            run.closed = True
-            self._hands.entries = [entry for entry in self._hands.entries if entry.run is not run]
+            self._hands.let_go(run)
             text = error_text(
                 FailureType.INTERNAL, f"a bug of Dray, see the driver's log: {type(error).__name__}: {error}"
             )
             end = Settlement(run.id, ExecutionStatus.FAILED, None, text, run.claim.claim_count)
-            self._hands.carry_out(run, [Abandon(), Settle(end)], now)
+            self._hands.carry_out(run, [Settle(end)], now)
 
     # Runners
 

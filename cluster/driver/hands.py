@@ -60,6 +60,12 @@ class Hands:
         task = run.task(number, command.node, command.attempt, now)
         self.pool.add(node.spec, task, shape.alone() if command.suspect else shape)
 
+    def let_go(self, run: ExecutionRun) -> None:
+        """Nothing of it goes on, and nothing that this turn decided of it is written."""
+        run.closed = True
+        self.abandon(run, None)
+        self.entries = [entry for entry in self.entries if entry.run is not run]
+
     def abandon(self, run: ExecutionRun, nodes: Sequence[int] | None) -> None:
         numbers = {number for number, node in run.tasks.items() if nodes is None or node in nodes}
         for number in numbers:

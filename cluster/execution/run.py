@@ -135,9 +135,7 @@ class ExecutionRun(Standing):
         message = f"timed out: it did not end within {what.life:g} s: raise the node's timeout"
         error = error_text(FailureType.TIMEOUT, message, what.id)
         outcome = self._outcome(node, self._attempts.next(node), Kind.FAILED, error)
-        self._attempts.forget(node)
-        self._started.discard(node)
-        self._lives.pop(node, None)
+        self._is_done(node)
         self._news.forget(node)
         self.scopes.failed(node, error)
         return self._ledger.record(outcome)
@@ -187,8 +185,7 @@ class ExecutionRun(Standing):
             outcome = self._outcome(node, event.attempt, Kind.WAITS_FOR_TIME, result.output, event, result.wait)
             return self._waits(self._ledger.record(outcome, child, signal), node, now)
         outcome = self._outcome(node, event.attempt, Kind.COMPLETED, result.output, event)
-        self._attempts.forget(node)
-        self._lives.pop(node, None)
+        self._is_done(node)
         self.scopes.completed(node, result.output, result.branch)
         return self._rest(self._moved([self._ledger.record(outcome, child, signal)], now), now)
 
@@ -257,9 +254,7 @@ class ExecutionRun(Standing):
 
     def _fail(self, node: int, outcome: Outcome, now: float) -> list[Command]:
         """A failure for good: whatever catches it takes over, else it is the execution's."""
-        self._attempts.forget(node)
-        self._started.discard(node)
-        self._lives.pop(node, None)
+        self._is_done(node)
         signal = self._news.taken(node)
         self.scopes.failed(node, outcome.outcome or "{}")
         return self._rest(self._moved([self._ledger.record(outcome, None, signal)], now), now)

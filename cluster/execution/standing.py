@@ -132,8 +132,7 @@ class Standing:
             self.due[node] = now + stored.wait
             self._waiting[node] = output
         else:
-            self._attempts.forget(node)
-            self._lives.pop(node, None)
+            self._is_done(node)
             self.scopes.completed(node, output, stored.branch)
 
     def _forget_dropped(self) -> list[Outcome]:
@@ -149,6 +148,12 @@ class Standing:
                 left.append(dropped(self.id, key, self._attempts.next(node)))
         self.scopes.dropped.clear()
         return left
+
+    def _is_done(self, node: int) -> None:
+        """It has ended, and nothing of how it stood is needed any more."""
+        self._attempts.forget(node)
+        self._started.discard(node)
+        self._lives.pop(node, None)
 
     def _within_life(self, event: NodeDone, now: float) -> NodeDone:
         """The answer, with a wait that ends with the node's life at the latest."""

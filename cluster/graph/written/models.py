@@ -182,10 +182,11 @@ def misspelt(model: type[BaseModel], given: Mapping[str, Any]) -> list[tuple[str
     fields = [names_of(name, field) for name, field in model.model_fields.items()]
     unread = given.keys() - set().union(*fields)
     missing = [name for names in fields if names.isdisjoint(given) for name in sorted(names)]
-    found = ((key, next((name for name in missing if _is_near(key, name)), None)) for key in sorted(unread))
-    return [(key, name) for key, name in found if name is not None]
+    return [(key, near[0]) for key in sorted(unread) if (near := _near(key, missing))]
 
 
-def _is_near(key: str, name: str) -> bool:
-    """One letter of six is wrong, or two letters have changed places."""
-    return sorted(key) == sorted(name) or difflib.SequenceMatcher(None, key, name).ratio() >= NEAR
+def _near(key: str, names: list[str]) -> list[str]:
+    """Those of which two letters have changed places, else the one of which one letter in six is wrong."""
+    letters = sorted(key)
+    swapped = [name for name in names if len(name) == len(key) and sorted(name) == letters]
+    return swapped or difflib.get_close_matches(key, names, n=1, cutoff=NEAR)
