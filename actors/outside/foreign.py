@@ -13,7 +13,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-DEEPEST = 200  # lists and objects in each other: expressions and the database go through them by recursion
+from dray.plain import DEEPEST
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"),
           (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))  # fmt: skip
