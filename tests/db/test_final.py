@@ -49,7 +49,9 @@ class Ended:
     def outlive(self) -> None:
         other = register(self.store)
         self.sql("INSERT INTO dray.crash (driver, execution_id) VALUES (%(by)s, %(id)s)", by=other, id=self.id)
+        self.sql("UPDATE dray.execution SET crash_count = crash_count + 1")  # that could be taken back
         self.store.outlived(other)
+        self.sql("UPDATE dray.execution SET crash_count = crash_count - 1")
 
     def reap(self) -> None:
         expire(self.sql, self.driver)
